@@ -1,0 +1,100 @@
+package authsvc
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"gatehouse/event"
+	"gatehouse/internal/reldb"
+)
+
+// What a first start makes. The default password is public, so it must be changed at the first sign-in.
+const (
+	firstCompany  = "Default"
+	firstSite     = "Default site"
+	adminUsername = "superadmin"
+	adminEmail    = "superadmin@example.com"
+	adminPassword = "adminsuper"
+	adminRole     = "superadmin"
+)
+
+// maxPassword is where bcrypt ends: it would ignore every byte beyond without a word.
+const maxPassword = 72
+
+// FirstStart is what Bootstrap made, for printing once. What was there before is empty here.
+type FirstStart struct {
+	Company         Company
+	Key             Key
+	Secret          string // the API key itself, shown now and never again
+	AdminUsername   string
+	AdminEmail      string
+	AdminPassword   string // empty when it came from the caller, who knows it
+	DefaultPassword bool   // anybody who read the documentation knows the password
+}
+
+const (
+	countCompanies = `SELECT COUNT(*) FROM companies`
+	countUsers     = `SELECT COUNT(*) FROM users`
+	insertUser     = `INSERT INTO users (username, username_key, email, password_hash, role, must_change_password, created_at) VALUES (?, ?, ?, ?, ?, 1, ?)`
+)
+
+// Bootstrap gives an empty database its first company with an API key (ingest and read) and its first administrator, with
+// password or a well-known one. Several processes may start at once: one of them makes these, the others get nothing.
+func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, error) {
+	var first FirstStart
+	var companies, users int
+	if err := s.db.QueryRow(ctx, countCompanies).Scan(&companies); err != nil {
+		return first, fail(err, "first start")
+	}
+	if err := s.db.QueryRow(ctx, countUsers).Scan(&users); err != nil {
+		return first, fail(err, "first start")
+	}
+	if companies > 0 && users > 0 {
+		return first, nil
+	}
+	chosen := password
+	if chosen == "" {
+		chosen = adminPassword
+	}
+	if len(chosen) > maxPassword {
+		return first, event.FieldError("admin_password", "is longer than %d bytes", maxPassword)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(chosen), s.cost) // slow: not within the transaction
+	if err != nil {
+		return first, fail(fmt.Errorf("hash the password: %w", err), "first start")
+	}
+	err = s.change(ctx, func(tx *reldb.Tx) (err error) {
+		first = FirstStart{}
+		// The change stamp is locked: whoever waited here sees what the other has made.
+		if err := tx.QueryRow(ctx, countCompanies).Scan(&companies); err != nil {
+			return err
+		}
+		if companies == 0 {
+			if first.Company, err = s.createCompany(ctx, tx, CompanySettings{Name: firstCompany}); err != nil {
+				return err
+			}
+			if first.Key, first.Secret, err = s.createKey(ctx, tx, first.Company.ID, NewKey{Site: firstSite, Scopes: ScopeIngest | ScopeRead}); err != nil {
+				return err
+			}
+		}
+		if err := tx.QueryRow(ctx, countUsers).Scan(&users); err != nil {
+			return err
+		}
+		if users == 0 {
+			if _, err := tx.Insert(ctx, insertUser, adminUsername, nameKey(adminUsername), adminEmail, string(hash), adminRole, millis(s.now())); err != nil {
+				return err
+			}
+			first.AdminUsername, first.AdminEmail = adminUsername, adminEmail
+			if first.DefaultPassword = password == ""; first.DefaultPassword {
+				first.AdminPassword = adminPassword
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return FirstStart{}, fail(err, "first start")
+	}
+	return first, nil
+}

@@ -1,0 +1,84 @@
+package authsvc_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"gatehouse/authsvc"
+	"gatehouse/event"
+)
+
+func TestBootstrap(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx := t.Context()
+		var mu sync.Mutex
+		var made []authsvc.FirstStart
+		var wg sync.WaitGroup
+		for range 4 {
+			s := open()
+			wg.Go(func() {
+				first, err := s.Bootstrap(ctx, "")
+				if err != nil {
+					t.Errorf("bootstrap: %v", err)
+				}
+				if first.Secret != "" || first.AdminUsername != "" {
+					mu.Lock()
+					made = append(made, first)
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		if len(made) != 1 {
+			t.Fatalf("%d of 4 starts at once made something: %+v", len(made), made)
+		}
+		first := made[0]
+		if first.Company.Name != "Default" || first.AdminUsername != "superadmin" || first.AdminEmail != "superadmin@example.com" || first.AdminPassword != "adminsuper" || !first.DefaultPassword {
+			t.Errorf("%+v", first)
+		}
+		s := open()
+		p, err := newResolver(t, s).Resolve(ctx, first.Secret)
+		if err != nil || p.CompanyID != first.Company.ID || p.Scopes != authsvc.ScopeIngest|authsvc.ScopeRead {
+			t.Errorf("the first key: %+v, %v", p, err)
+		}
+		var hash, role string
+		var mustChange bool
+		if err := s.DB().QueryRow(ctx, `SELECT password_hash, role, must_change_password FROM users`).Scan(&hash, &role, &mustChange); err != nil {
+			t.Fatal(err)
+		}
+		if bcrypt.CompareHashAndPassword([]byte(hash), []byte("adminsuper")) != nil || role != "superadmin" || !mustChange {
+			t.Errorf("admin: hash %q, role %q, must change %v", hash, role, mustChange)
+		}
+		if again, err := s.Bootstrap(ctx, "other"); err != nil || again != (authsvc.FirstStart{}) {
+			t.Errorf("second start: %+v, %v", again, err)
+		}
+	})
+}
+
+func TestBootstrapOwnPassword(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, s := t.Context(), open()
+		if _, err := s.Bootstrap(ctx, strings.Repeat("x", 73)); event.ErrorCode(err) != event.CodeInvalid {
+			t.Errorf("a password that bcrypt would cut: %v", err)
+		}
+		// An operator made the company before the first start of the server: only the admin is missing.
+		mustCompany(t, s, "Acme")
+		first, err := s.Bootstrap(ctx, "correct horse")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first.AdminUsername == "" || first.AdminPassword != "" || first.DefaultPassword || first.Secret != "" || first.Company.ID != 0 {
+			t.Errorf("%+v", first)
+		}
+		var hash string
+		if err := s.DB().QueryRow(ctx, `SELECT password_hash FROM users`).Scan(&hash); err != nil {
+			t.Fatal(err)
+		}
+		if bcrypt.CompareHashAndPassword([]byte(hash), []byte("correct horse")) != nil {
+			t.Error("the admin has another password")
+		}
+	})
+}

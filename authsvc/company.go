@@ -1,0 +1,272 @@
+package authsvc
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	_ "time/tzdata" // zones are part of a company's settings: they must not depend on what the machine has installed
+
+	"gatehouse/event"
+	"gatehouse/internal/nearest"
+	"gatehouse/internal/reldb"
+)
+
+// Limits of how long a session without an end may stay open. Below a minute every pause would end one; above a month
+// every report would have to look back over more than a month of events.
+const (
+	MinMaxSession     = time.Minute
+	MaxMaxSession     = 31 * 24 * time.Hour
+	DefaultMaxSession = 24 * time.Hour
+	DefaultTimezone   = "UTC"
+)
+
+// Company is a tenant.
+type Company struct {
+	ID         uint32
+	Name       string
+	Timezone   string         // IANA name
+	Location   *time.Location // of Timezone
+	MaxSession time.Duration  // after this, a session without an end counts as ended
+	Created    time.Time
+	Disabled   time.Time // zero: it is active
+}
+
+// CompanySettings are what an operator chooses. A zero field means the default when a company is created, and "leave it"
+// when it is changed.
+type CompanySettings struct {
+	Name       string
+	Timezone   string
+	MaxSession time.Duration
+}
+
+func (c *CompanySettings) check() (key string, err error) {
+	if c.Name != "" {
+		if c.Name, key, err = cleanName("name", c.Name); err != nil {
+			return "", err
+		}
+	}
+	if c.Timezone != "" {
+		if _, err := loadLocation(c.Timezone); err != nil {
+			return "", err
+		}
+	}
+	if c.MaxSession != 0 && (c.MaxSession < MinMaxSession || c.MaxSession > MaxMaxSession || c.MaxSession%time.Second != 0) {
+		return "", event.FieldError("max_session", "must be whole seconds between %s and %s", MinMaxSession, MaxMaxSession)
+	}
+	return key, nil
+}
+
+func loadLocation(zone string) (*time.Location, error) {
+	// "Local" would mean something else on each machine, and the empty name is UTC by accident.
+	if zone == "" || strings.EqualFold(zone, "local") || len(zone) > 64 {
+		return nil, event.FieldError("timezone", "must be an IANA zone such as Europe/London or UTC")
+	}
+	loc, err := time.LoadLocation(zone)
+	if err != nil {
+		return nil, event.FieldError("timezone", "%q is not an IANA zone; write for instance Europe/London, America/New_York or UTC", zone)
+	}
+	return loc, nil
+}
+
+const (
+	insertCompany = `INSERT INTO companies (name, name_key, timezone, max_session, created_at) VALUES (?, ?, ?, ?, ?)`
+	updateCompany = `UPDATE companies SET name = ?, name_key = ?, timezone = ?, max_session = ? WHERE id = ?`
+	// COALESCE keeps the first time: disabling twice must not look like one that happened today.
+	disableCompany = `UPDATE companies SET disabled_at = COALESCE(disabled_at, ?) WHERE id = ?`
+	enableCompany  = `UPDATE companies SET disabled_at = NULL WHERE id = ?`
+	selectCompany  = `SELECT id, name, timezone, max_session, created_at, disabled_at FROM companies`
+)
+
+// CreateCompany adds a company. A name that is taken, with whatever case, is CodeConflict.
+func (s *Store) CreateCompany(ctx context.Context, settings CompanySettings) (Company, error) {
+	var c Company
+	err := s.change(ctx, func(tx *reldb.Tx) (err error) {
+		c, err = s.createCompany(ctx, tx, settings)
+		return err
+	})
+	return c, fail(err, "create company")
+}
+
+func (s *Store) createCompany(ctx context.Context, tx *reldb.Tx, settings CompanySettings) (Company, error) {
+	if settings.Name == "" {
+		return Company{}, event.FieldError("name", "must not be empty")
+	}
+	if settings.Timezone == "" {
+		settings.Timezone = DefaultTimezone
+	}
+	if settings.MaxSession == 0 {
+		settings.MaxSession = DefaultMaxSession
+	}
+	key, err := settings.check()
+	if err != nil {
+		return Company{}, err
+	}
+	created := s.now()
+	id, err := tx.Insert(ctx, insertCompany, settings.Name, key, settings.Timezone, int64(settings.MaxSession/time.Second), millis(created))
+	if reldb.IsUnique(err) {
+		return Company{}, nameTaken(settings.Name)
+	}
+	if err != nil {
+		return Company{}, err
+	}
+	return s.company(ctx, tx, uint32(id)) //nolint:gosec // ids are INTEGER columns that count up from 1
+}
+
+func nameTaken(name string) error {
+	return &event.Error{Code: event.CodeConflict, Field: "name", Message: fmt.Sprintf("a company named %q exists already", name)}
+}
+
+// UpdateCompany changes the settings of a company that are not zero.
+func (s *Store) UpdateCompany(ctx context.Context, companyID uint32, settings CompanySettings) (Company, error) {
+	key, err := settings.check()
+	if err != nil {
+		return Company{}, err
+	}
+	var c Company
+	err = s.change(ctx, func(tx *reldb.Tx) error {
+		old, err := s.company(ctx, tx, companyID)
+		if err != nil {
+			return err
+		}
+		if settings.Name == "" {
+			settings.Name, key = old.Name, nameKey(old.Name)
+		}
+		if settings.Timezone == "" {
+			settings.Timezone = old.Timezone
+		}
+		if settings.MaxSession == 0 {
+			settings.MaxSession = old.MaxSession
+		}
+		_, err = tx.Exec(ctx, updateCompany, settings.Name, key, settings.Timezone, int64(settings.MaxSession/time.Second), companyID)
+		if reldb.IsUnique(err) {
+			return nameTaken(settings.Name)
+		}
+		if err != nil {
+			return err
+		}
+		c, err = s.company(ctx, tx, companyID)
+		return err
+	})
+	return c, fail(err, "update company")
+}
+
+// SetCompanyDisabled stops all keys of a company, or lets them work again. Its events stay.
+func (s *Store) SetCompanyDisabled(ctx context.Context, companyID uint32, disabled bool) error {
+	return fail(s.change(ctx, func(tx *reldb.Tx) error {
+		var n int64
+		var err error
+		if disabled {
+			n, err = tx.Exec(ctx, disableCompany, millis(s.now()), companyID)
+		} else {
+			n, err = tx.Exec(ctx, enableCompany, companyID)
+		}
+		if err == nil && n == 0 {
+			return noCompany(companyID)
+		}
+		return err
+	}), "disable company")
+}
+
+func noCompany(companyID uint32) error {
+	return event.Errorf(event.CodeNotFound, "there is no company with id %d", companyID)
+}
+
+// Companies lists all companies by id. For operators: it is the list of all tenants.
+func (s *Store) Companies(ctx context.Context) ([]Company, error) {
+	list, err := s.companies(ctx)
+	return list, fail(err, "list companies")
+}
+
+func (s *Store) companies(ctx context.Context) (list []Company, err error) {
+	rows, err := s.db.Query(ctx, selectCompany+` ORDER BY id`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		c, err := scanCompany(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, rows.Err()
+}
+
+// Company reads one company by id.
+func (s *Store) Company(ctx context.Context, companyID uint32) (Company, error) {
+	c, err := s.company(ctx, s.db, companyID)
+	return c, fail(err, "read company")
+}
+
+type rowQuerier interface {
+	QueryRow(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func (s *Store) company(ctx context.Context, q rowQuerier, companyID uint32) (Company, error) {
+	c, err := scanCompany(q.QueryRow(ctx, selectCompany+` WHERE id = ?`, companyID).Scan)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Company{}, noCompany(companyID)
+	}
+	return c, err
+}
+
+// FindCompany finds a company as an operator names it: by name without regard to case, else by id. When there is none, the
+// error lists names that come near: it is for operators, who may know all tenants, and must not reach a tenant.
+func (s *Store) FindCompany(ctx context.Context, nameOrID string) (Company, error) {
+	c, err := scanCompany(s.db.QueryRow(ctx, selectCompany+` WHERE name_key = ?`, nameKey(nameOrID)).Scan)
+	if !errors.Is(err, sql.ErrNoRows) {
+		return c, fail(err, "find company")
+	}
+	if id, err := strconv.ParseUint(strings.TrimSpace(nameOrID), 10, 31); err == nil {
+		if c, err := s.company(ctx, s.db, uint32(id)); event.ErrorCode(err) != event.CodeNotFound {
+			return c, fail(err, "find company")
+		}
+	}
+	all, err := s.companies(ctx)
+	if err != nil {
+		return Company{}, fail(err, "find company")
+	}
+	names := make([]string, len(all))
+	for i, c := range all {
+		names[i] = c.Name
+	}
+	message := fmt.Sprintf("there is no company %q", nameOrID)
+	if near := nearest.Names(nameOrID, names, 3); len(near) > 0 {
+		message += "; did you mean " + quoteList(near) + "?"
+	} else {
+		message += "; `gatehouse company list` shows all"
+	}
+	return Company{}, &event.Error{Code: event.CodeNotFound, Field: "company", Message: message}
+}
+
+func quoteList(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = strconv.Quote(n)
+	}
+	return strings.Join(quoted, " or ")
+}
+
+func scanCompany(scan func(...any) error) (Company, error) {
+	var c Company
+	var maxSession, created int64
+	var disabled *int64
+	if err := scan(&c.ID, &c.Name, &c.Timezone, &maxSession, &created, &disabled); err != nil {
+		return Company{}, err
+	}
+	c.MaxSession = time.Duration(maxSession) * time.Second
+	c.Created = time.UnixMilli(created).UTC()
+	c.Disabled = optionalTime(disabled)
+	loc, err := time.LoadLocation(c.Timezone)
+	if err != nil {
+		// The zone was checked when it was written; a newer zone list may have known it. Reports in UTC beat none.
+		loc = time.UTC
+	}
+	c.Location = loc
+	return c, nil
+}

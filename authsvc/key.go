@@ -1,0 +1,257 @@
+package authsvc
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/event"
+	"gatehouse/internal/reldb"
+)
+
+// A key is "gh_" and 43 characters of base 62: 256 random bits, without a character that shells, URLs or a double click
+// treat specially. Its first characters stay visible to tell keys apart; what they give away of it is far from enough
+// to find the rest.
+const (
+	keyMark    = "gh_"
+	keyDigits  = 43 // the least with 62^n > 2^256
+	keyBytes   = 32
+	prefixLen  = len(keyMark) + 8
+	keyLength  = len(keyMark) + keyDigits
+	keyLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+)
+
+// Key is an API key as it is kept: everything but the key itself. One key is one site of its company.
+type Key struct {
+	ID         uint32 // the site id that events carry
+	CompanyID  uint32
+	Site       string // what the operator calls it
+	Prefix     string // the visible first characters
+	Scopes     Scopes
+	Created    time.Time
+	Expires    time.Time // zero: never
+	Disabled   time.Time // zero: it is not
+	Revoked    time.Time // zero: it is not
+	LastUsed   time.Time // zero: never
+	LastUsedIP string
+	Events     int64 // accepted by this key, to within a few seconds
+	Errors     int64 // refused records and requests of this key, to within a few seconds
+}
+
+// State is the key's state in one word, at the time now.
+func (k *Key) State(now time.Time) string {
+	switch {
+	case !k.Revoked.IsZero():
+		return "revoked"
+	case !k.Disabled.IsZero():
+		return "disabled"
+	case !k.Expires.IsZero() && !k.Expires.After(now):
+		return "expired"
+	default:
+		return "active"
+	}
+}
+
+// NewKey is what an operator chooses for a key.
+type NewKey struct {
+	Site    string // default: "Site" and the key's visible prefix
+	Scopes  Scopes
+	Expires time.Time // zero: never
+}
+
+const (
+	insertKey = `INSERT INTO api_keys (company_id, description, key_prefix, key_hash, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)`
+	selectKey = `SELECT id, company_id, description, key_prefix, scopes, created_at, expires_at, disabled_at, revoked_at,
+    last_used_at, last_used_ip, event_count, error_count FROM api_keys`
+	// COALESCE keeps the first time: disabling twice must not look like one that happened today.
+	disableKey = `UPDATE api_keys SET disabled_at = COALESCE(disabled_at, ?) WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
+	enableKey  = `UPDATE api_keys SET disabled_at = NULL WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
+	revokeKey  = `UPDATE api_keys SET revoked_at = ? WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
+)
+
+// CreateKey adds a key to a company. The key in the result is the only copy there will ever be.
+func (s *Store) CreateKey(ctx context.Context, companyID uint32, spec NewKey) (Key, string, error) {
+	var k Key
+	var secret string
+	err := s.change(ctx, func(tx *reldb.Tx) (err error) {
+		if _, err := s.company(ctx, tx, companyID); err != nil {
+			return err
+		}
+		k, secret, err = s.createKey(ctx, tx, companyID, spec)
+		return err
+	})
+	if err != nil {
+		return Key{}, "", fail(err, "create key")
+	}
+	return k, secret, nil
+}
+
+func (s *Store) createKey(ctx context.Context, tx *reldb.Tx, companyID uint32, spec NewKey) (Key, string, error) {
+	if spec.Scopes == 0 || spec.Scopes != spec.Scopes&(1<<len(scopeNames)-1) {
+		return Key{}, "", event.FieldError("scopes", "must name at least one of %s", strings.Join(scopeNames, ", "))
+	}
+	now := s.now()
+	if !spec.Expires.IsZero() && !spec.Expires.After(now) {
+		return Key{}, "", event.FieldError("expires", "%s is in the past", spec.Expires.UTC().Format(time.RFC3339))
+	}
+	secret, err := generateKey(s.rand)
+	if err != nil {
+		return Key{}, "", err
+	}
+	prefix := secret[:prefixLen]
+	site := spec.Site
+	if strings.TrimSpace(site) == "" {
+		site = "Site " + prefix
+	}
+	if site, _, err = cleanName("site", site); err != nil {
+		return Key{}, "", err
+	}
+	hash := hashKey(secret)
+	id, err := tx.Insert(ctx, insertKey, companyID, site, prefix, hex.EncodeToString(hash[:]), spec.Scopes.String(), millis(now), optionalMillis(spec.Expires))
+	if err != nil {
+		return Key{}, "", err
+	}
+	k, err := scanKey(tx.QueryRow(ctx, selectKey+` WHERE id = ?`, id).Scan)
+	return k, secret, err
+}
+
+func generateKey(random io.Reader) (string, error) {
+	var bits [keyBytes]byte
+	if _, err := io.ReadFull(random, bits[:]); err != nil {
+		return "", fmt.Errorf("no randomness for a new key: %w", err)
+	}
+	n := new(big.Int).SetBytes(bits[:])
+	base, digit := big.NewInt(int64(len(keyLetters))), new(big.Int)
+	var out [keyDigits]byte
+	for i := len(out) - 1; i >= 0; i-- {
+		n.DivMod(n, base, digit)
+		out[i] = keyLetters[digit.Int64()]
+	}
+	return keyMark + string(out[:]), nil
+}
+
+// wellFormed tells whether s can be a key of ours at all.
+func wellFormed(s string) bool {
+	if len(s) != keyLength || s[:len(keyMark)] != keyMark {
+		return false
+	}
+	for i := len(keyMark); i < len(s); i++ {
+		c := s[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
+// hashKey is what is kept of a key. A plain hash is enough: with 256 random bits there is nothing to guess, and looking it
+// up by hash leaks nothing of the key by its timing.
+func hashKey(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
+
+// Keys lists the keys of a company by id; revoked ones only when asked for.
+func (s *Store) Keys(ctx context.Context, companyID uint32, withRevoked bool) ([]Key, error) {
+	query := selectKey + ` WHERE company_id = ?`
+	if !withRevoked {
+		query += ` AND revoked_at IS NULL`
+	}
+	list, err := s.keys(ctx, query+` ORDER BY id`, companyID)
+	return list, fail(err, "list keys")
+}
+
+func (s *Store) keys(ctx context.Context, query string, args ...any) (list []Key, err error) {
+	rows, err := s.db.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		k, err := scanKey(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, k)
+	}
+	return list, rows.Err()
+}
+
+// FindKey finds a key of any company as an operator names it: by id, by its visible prefix, or by the whole key. It is for
+// operators alone.
+func (s *Store) FindKey(ctx context.Context, ref string) (Key, error) {
+	ref = strings.TrimSpace(ref)
+	var list []Key
+	var err error
+	switch id, parseErr := strconv.ParseUint(ref, 10, 31); {
+	case parseErr == nil:
+		list, err = s.keys(ctx, selectKey+` WHERE id = ?`, int64(id)) //nolint:gosec // 31 bits
+	case wellFormed(ref):
+		hash := hashKey(ref)
+		list, err = s.keys(ctx, selectKey+` WHERE key_hash = ?`, hex.EncodeToString(hash[:]))
+	default:
+		list, err = s.keys(ctx, selectKey+` WHERE key_prefix = ?`, ref)
+	}
+	if err != nil {
+		return Key{}, fail(err, "find key")
+	}
+	if len(list) > 1 {
+		return Key{}, event.Errorf(event.CodeConflict, "%d keys begin with %s: name one by its id", len(list), ref)
+	}
+	if len(list) == 0 {
+		if len(ref) > prefixLen {
+			ref = ref[:prefixLen] + "…" // it may be most of a key
+		}
+		return Key{}, event.Errorf(event.CodeNotFound, "there is no key %q; name it by the id or prefix that `gatehouse key list` shows", ref)
+	}
+	return list[0], nil
+}
+
+// SetKeyDisabled stops a key for a while, or lets it work again.
+func (s *Store) SetKeyDisabled(ctx context.Context, companyID, keyID uint32, disabled bool) error {
+	if disabled {
+		return s.changeKey(ctx, "disable key", keyID, disableKey, millis(s.now()), companyID, keyID)
+	}
+	return s.changeKey(ctx, "enable key", keyID, enableKey, companyID, keyID)
+}
+
+// RevokeKey ends a key for good: from then on it is as if it had never been. Its events and their site's name stay.
+func (s *Store) RevokeKey(ctx context.Context, companyID, keyID uint32) error {
+	return s.changeKey(ctx, "revoke key", keyID, revokeKey, millis(s.now()), companyID, keyID)
+}
+
+func (s *Store) changeKey(ctx context.Context, doing string, keyID uint32, query string, args ...any) error {
+	return fail(s.change(ctx, func(tx *reldb.Tx) error {
+		n, err := tx.Exec(ctx, query, args...)
+		if err == nil && n == 0 {
+			// A key of another company, one that never was and one that is revoked give the same answer.
+			return event.Errorf(event.CodeNotFound, "there is no key with id %d that could be changed", keyID)
+		}
+		return err
+	}), doing)
+}
+
+func scanKey(scan func(...any) error) (Key, error) {
+	var k Key
+	var scopes string
+	var created int64
+	var expires, disabled, revoked, used *int64
+	var ip sql.NullString
+	err := scan(&k.ID, &k.CompanyID, &k.Site, &k.Prefix, &scopes, &created, &expires, &disabled, &revoked, &used, &ip, &k.Events, &k.Errors)
+	if err != nil {
+		return Key{}, err
+	}
+	k.Scopes = storedScopes(scopes)
+	k.Created = time.UnixMilli(created).UTC()
+	k.Expires, k.Disabled, k.Revoked, k.LastUsed = optionalTime(expires), optionalTime(disabled), optionalTime(revoked), optionalTime(used)
+	if addr, err := netip.ParseAddr(ip.String); err == nil {
+		k.LastUsedIP = addr.String()
+	}
+	return k, nil
+}

@@ -1,0 +1,142 @@
+package authsvc
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"gatehouse/event"
+	"gatehouse/internal/reldb"
+)
+
+// Store is the relational database seen as companies, keys and users. It is safe for concurrent use.
+type Store struct {
+	db   *reldb.DB
+	now  func() time.Time
+	rand io.Reader
+	cost int // of bcrypt
+
+	mu       sync.Mutex
+	watchers []*Resolver // told of changes made here, so that they need not wait for their next look
+}
+
+// Option changes what a Store takes from its surroundings.
+type Option func(*Store)
+
+// WithClock sets the clock.
+func WithClock(now func() time.Time) Option { return func(s *Store) { s.now = now } }
+
+// WithRandom sets where the bits of new keys come from. Anything but crypto/rand makes keys that can be guessed.
+func WithRandom(r io.Reader) Option { return func(s *Store) { s.rand = r } }
+
+// WithPasswordCost sets the cost of bcrypt; tests use the lowest.
+func WithPasswordCost(cost int) Option { return func(s *Store) { s.cost = cost } }
+
+// passwordCost makes one password check take about a quarter of a second on a server core: nothing for a
+// person who signs in, much for one who guesses.
+const passwordCost = 12
+
+// Open connects to the database at databaseURL (see reldb.Open). It makes no tables: run the migrations first.
+func Open(ctx context.Context, databaseURL string, options ...Option) (*Store, error) {
+	db, err := reldb.Open(ctx, databaseURL)
+	if err != nil {
+		return nil, err
+	}
+	return New(db, options...), nil
+}
+
+// New makes a Store of an open database, which it closes with itself.
+func New(db *reldb.DB, options ...Option) *Store {
+	s := &Store{db: db, now: time.Now, rand: rand.Reader, cost: passwordCost}
+	for _, o := range options {
+		o(s)
+	}
+	return s
+}
+
+// DB is the database under the store, for migrations and health checks.
+func (s *Store) DB() *reldb.DB { return s.db }
+
+// Close closes the database. Close the resolvers before: they write their counts.
+func (s *Store) Close() error { return s.db.Close() }
+
+// bumpDirectory raises the stamp by which every process sees that companies or keys have changed. As the first statement of
+// a transaction it also is the lock that lets changes through one at a time.
+const bumpDirectory = `UPDATE revisions SET revision = revision + 1 WHERE topic = 'directory'`
+
+const readDirectory = `SELECT revision FROM revisions WHERE topic = 'directory'`
+
+// change runs fn in a transaction that raises the change stamp, and has the resolvers of this process look at once.
+func (s *Store) change(ctx context.Context, fn func(*reldb.Tx) error) error {
+	err := s.db.Update(ctx, func(tx *reldb.Tx) error {
+		n, err := tx.Exec(ctx, bumpDirectory)
+		if err != nil {
+			return err
+		}
+		if n != 1 {
+			return fmt.Errorf("BUG: the change stamp of the directory has %d rows", n)
+		}
+		return fn(tx)
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	watchers := append([]*Resolver(nil), s.watchers...)
+	s.mu.Unlock()
+	for _, r := range watchers {
+		r.changed(ctx)
+	}
+	return nil
+}
+
+func (s *Store) watch(r *Resolver) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watchers = append(s.watchers, r)
+}
+
+func (s *Store) unwatch(r *Resolver) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, w := range s.watchers {
+		if w == r {
+			s.watchers = append(s.watchers[:i:i], s.watchers[i+1:]...)
+			return
+		}
+	}
+}
+
+// fail turns an error of the database into the one error type. What is an event.Error already stays as it is.
+func fail(err error, doing string) error {
+	if err == nil {
+		return nil
+	}
+	if event.ErrorCode(err) != event.CodeInternal {
+		return err
+	}
+	return event.Wrap(event.CodeInternal, err, doing)
+}
+
+// millis is a time as the tables hold it.
+func millis(t time.Time) int64 { return t.UnixMilli() }
+
+// optionalMillis is a time that may be absent, as a nullable column.
+func optionalMillis(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	ms := t.UnixMilli()
+	return &ms
+}
+
+// optionalTime is the reverse of optionalMillis.
+func optionalTime(ms *int64) time.Time {
+	if ms == nil {
+		return time.Time{}
+	}
+	return time.UnixMilli(*ms).UTC()
+}
