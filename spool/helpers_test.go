@@ -1,0 +1,20 @@
+package spool
+
+import (
+	"errors"
+	"testing"
+)
+
+func mustOpen(tb testing.TB, dir string, opts Options) *Spool {
+	tb.Helper()
+	s, err := Open(dir, opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil && !errors.Is(err, ErrClosed) {
+			tb.Error(err)
+		}
+	})
+	return s
+}
