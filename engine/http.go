@@ -1,0 +1,307 @@
+//go:build linux || darwin
+
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strings"
+)
+
+// ServerDisplayName is what the engine calls itself.
+const ServerDisplayName = "gatehouse-engine"
+
+// appendSize is how much of an insert's data is handed to the engine at once.
+const appendSize = 256 << 10
+
+// handler is ClickHouse's HTTP interface on a database.
+type handler struct {
+	d         *database
+	tmp       string
+	log       *slog.Logger
+	allowFile bool // tests of the fence only: lets INTO OUTFILE reach the kernel
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/ping" || r.URL.Path == "/replicas_status",
+		r.URL.Path == "/" && r.Method == http.MethodGet && !r.URL.Query().Has("query"):
+		w.Header().Set("Content-Type", "text/html; charset=UTF-8")
+		_, _ = io.WriteString(w, "Ok.\n")
+		return
+	case r.Method == http.MethodOptions:
+		w.WriteHeader(http.StatusNoContent)
+		return
+	case r.URL.Path != "/":
+		http.Error(w, "There is no handle "+r.URL.Path, http.StatusNotFound)
+		return
+	case r.Method != http.MethodGet && r.Method != http.MethodPost && r.Method != http.MethodHead:
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		return
+	}
+	hd := w.Header()
+	hd.Set("X-ClickHouse-Server-Display-Name", ServerDisplayName)
+	hd.Set("X-ClickHouse-Timezone", "UTC")
+	req, err := parseRequest(r)
+	resp := newResponse(w, req, h.tmp)
+	if req != nil {
+		hd.Set("X-ClickHouse-Query-Id", req.queryID)
+	}
+	if err == nil {
+		err = h.run(r.Context(), r.Method, req, resp)
+	}
+	if err == nil {
+		err = resp.finish()
+	}
+	if err != nil {
+		e := asException(err)
+		h.log.Debug("statement failed", slog.Int("code", e.code))
+		resp.fail(e)
+	}
+}
+
+// run executes one request in a session of its own.
+func (h *handler) run(ctx context.Context, method string, req *request, resp *response) error {
+	if isHello(req) {
+		return h.hello(req, resp)
+	}
+	if err := h.d.acquire(ctx); err != nil {
+		return err
+	}
+	defer h.d.release()
+	if err := h.d.register(req.queryID); err != nil {
+		return err
+	}
+	defer h.d.unregister(req.queryID)
+
+	// The library keeps state for each thread while a statement runs.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	c, done, err := h.d.session(req)
+	if err != nil {
+		return err
+	}
+	defer done()
+
+	st := parseStatement(req.text)
+	if err := h.check(c, method, req, st); err != nil {
+		return err
+	}
+
+	finished := make(chan struct{})
+	killed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(killed)
+		h.d.kill(req.queryID, finished)
+	})
+	defer func() {
+		close(finished)
+		if !stop() {
+			<-killed
+		}
+	}()
+
+	if st.insertData && req.data != nil {
+		return h.insert(c, req, st, resp)
+	}
+	format := first(st.format, req.format)
+	if joinOf(format) != joinWhole && (st.keyword == "SELECT" || st.keyword == "WITH") {
+		err := h.stream(c, req, format, resp)
+		var e *exception
+		if !errors.As(err, &e) || e.code != codeBadArguments || !strings.Contains(e.msg, "Streaming query is not supported") {
+			return err
+		}
+	}
+	return h.whole(c, req, st, format, resp)
+}
+
+// check refuses what the HTTP interface of ClickHouse refuses, and for a
+// company's session everything that is not one read-only statement.
+func (h *handler) check(c *connection, method string, req *request, st statement) error {
+	if st.keyword == "" && strings.TrimSpace(req.text) == "" {
+		return raise(codeSyntaxError, "SYNTAX_ERROR", "Empty query")
+	}
+	if st.outfile && !h.allowFile {
+		return raise(codeOutfile, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE and FROM INFILE are not allowed")
+	}
+	if st.insertData && req.data != nil {
+		if req.company != "" || method != http.MethodPost {
+			return raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
+		}
+		return nil
+	}
+	a, err := c.classifyQuery(req.text)
+	if err != nil {
+		return err
+	}
+	if a.statements > 1 {
+		return raise(codeSyntaxError, "SYNTAX_ERROR", "Multi-statements are not allowed")
+	}
+	readOnly := a.class == classReadOnly
+	if h.allowFile && st.outfile {
+		readOnly = true
+	}
+	if !readOnly && (req.company != "" || method != http.MethodPost) {
+		return raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
+	}
+	return nil
+}
+
+// stream sends a result in pieces as the engine produces them.
+func (h *handler) stream(c *connection, req *request, format string, resp *response) error {
+	s, err := c.streamQuery(req.text, format, req.params)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	j := joiner{kind: joinOf(format)}
+	for {
+		b, st, err := s.next()
+		if err != nil {
+			return err
+		}
+		resp.add(st)
+		if b == nil {
+			break
+		}
+		parts, ok := j.piece(b)
+		if !ok {
+			return raise(codeStdException, "STD_EXCEPTION", "A piece of the result is not %s", format)
+		}
+		if err := resp.start(format); err != nil {
+			return err
+		}
+		for _, p := range parts {
+			if _, err := resp.Write(p); err != nil {
+				return err
+			}
+		}
+	}
+	if err := resp.start(format); err != nil {
+		return err
+	}
+	_, err = resp.Write(j.tail())
+	return err
+}
+
+// whole runs a statement to its end and sends what it returns.
+func (h *handler) whole(c *connection, req *request, st statement, format string, resp *response) error {
+	return c.queryTo(req.text, format, req.params, func(b []byte, s stats) error {
+		resp.add(s)
+		if len(b) == 0 {
+			return nil
+		}
+		if err := resp.start(format); err != nil {
+			return err
+		}
+		_, err := resp.Write(b)
+		return err
+	})
+}
+
+// insert streams the data of an INSERT into the engine.
+func (h *handler) insert(c *connection, req *request, st statement, resp *response) error {
+	head := req.text[:st.head]
+	format := first(st.format, "Values")
+	in, err := c.streamInsert(head, format, req.params)
+	if err != nil {
+		return err
+	}
+	defer in.destroy()
+	if st.data < len(req.text) {
+		if err := in.append([]byte(req.text[st.data:])); err != nil {
+			return err
+		}
+	}
+	buf := make([]byte, appendSize)
+	for {
+		n, err := fill(req.data, buf)
+		if n > 0 {
+			if err := in.append(buf[:n]); err != nil {
+				return err
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			// The rest will not come. Blocks that were already full are stored,
+			// as on a server; the client has no acknowledgement and sends again.
+			in.cancel()
+			return raise(codeCancelled, "QUERY_WAS_CANCELLED", "The data of the insert broke off: %s", err)
+		}
+	}
+	s, err := in.commit()
+	if err != nil {
+		return err
+	}
+	resp.add(s)
+	return nil
+}
+
+// fill reads until buf is full. Unlike io.ReadFull it passes the reader's error
+// on, for a body that broke off must not look like one that ended.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var k int
+		k, err = r.Read(buf[n:])
+		n += k
+	}
+	return n, err
+}
+
+// isHello recognises the question with which clickhouse-go opens a connection.
+func isHello(req *request) bool {
+	return req.revision > 0 && strings.EqualFold(req.format, "Native") &&
+		strings.TrimRight(strings.TrimSpace(req.text), ";") == "SELECT displayName(), version(), revision(), timezone()"
+}
+
+// Revisions of the native protocol at which a block's layout changed.
+const (
+	revisionBlockInfo     = 51903
+	revisionSerialization = 54454
+)
+
+// hello answers with revision 0. The client reads this one answer as a block
+// of its own revision, and everything later at the revision told here: at 0
+// that is the plain Native format, which is what the library writes.
+func (h *handler) hello(req *request, resp *response) error {
+	var b []byte
+	if req.revision >= revisionBlockInfo {
+		b = append(b, 1, 0, 2, 0xFF, 0xFF, 0xFF, 0xFF, 0)
+	}
+	str := func(s string) {
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	b = append(b, 4, 1) // columns, rows
+	column := func(name, typ string) {
+		str(name)
+		str(typ)
+		if req.revision >= revisionSerialization {
+			b = append(b, 0)
+		}
+	}
+	column("displayName()", "String")
+	str(ServerDisplayName)
+	column("version()", "String")
+	str(h.d.version)
+	column("revision()", "UInt32")
+	b = append(b, 0, 0, 0, 0)
+	column("timezone()", "String")
+	str("UTC")
+	if err := resp.start("Native"); err != nil {
+		return err
+	}
+	if _, err := resp.Write(b); err != nil {
+		return fmt.Errorf("hello: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,341 @@
+//go:build linux || darwin
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxSocketPath is what fits into a socket address on every system. A longer
+// data directory gets its socket in a directory of its own below TMPDIR.
+const maxSocketPath = 100
+
+// probeInterval is how often a starting child is asked whether it answers.
+const probeInterval = 20 * time.Millisecond
+
+// Engine is a running embedded ClickHouse: a child process under supervision.
+type Engine struct {
+	cfg    Config
+	socket string
+	tmpDir string // of the socket, when it did not fit into Dir
+
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu    sync.Mutex
+	ready chan struct{} // closed while the child answers; replaced when it dies
+	pid   int
+	up    bool
+
+	restarts atomic.Int64
+	closed   atomic.Bool
+}
+
+// Start runs the engine on cfg.Dir and returns when it answers. It fails with
+// ErrLibraryMissing, ErrDirInUse, ErrDiskFull, or what the child said last.
+// From then on a child that dies is started again until Close; ctx bounds only
+// the start.
+func Start(ctx context.Context, cfg Config) (*Engine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Library, err = FindLibrary(cfg.Library, cfg.Executable); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, diskError(cfg.Dir, err)
+	}
+	e := &Engine{cfg: cfg, ready: make(chan struct{}), done: make(chan struct{})}
+	if err := e.placeSocket(); err != nil {
+		return nil, err
+	}
+	life, cancel := context.WithCancel(context.Background())
+	e.cancel = cancel
+	first := make(chan error, 1)
+	go e.supervise(life, first)
+	ctx, stop := context.WithTimeout(ctx, startTimeout)
+	defer stop()
+	select {
+	case err = <-first:
+	case <-ctx.Done():
+		err = fmt.Errorf("%w: %w", ErrNotReady, ctx.Err())
+	}
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func (e *Engine) placeSocket() error {
+	e.socket = filepath.Join(e.cfg.Dir, runDirName, socketName)
+	if len(e.socket) <= maxSocketPath {
+		return nil
+	}
+	dir, err := os.MkdirTemp("", "gatehouse-engine-*")
+	if err != nil {
+		return err
+	}
+	e.tmpDir, e.socket = dir, filepath.Join(dir, socketName)
+	return nil
+}
+
+func (e *Engine) args() []string {
+	args := []string{
+		"engine", "--with-parent", "--dir=" + e.cfg.Dir, "--socket=" + e.socket, "--library=" + e.cfg.Library,
+		"--memory=" + strconv.FormatInt(e.cfg.MemoryLimit, 10), "--threads=" + strconv.Itoa(e.cfg.Threads),
+		"--connections=" + strconv.Itoa(e.cfg.MaxConnections),
+	}
+	for _, f := range e.cfg.RowFilters {
+		args = append(args, "--row-filter="+f.Database+"."+f.Table)
+	}
+	return append(args, e.cfg.extraArgs...)
+}
+
+// supervise runs children one after the other. The outcome of the first start
+// goes to first: an error there ends the supervision.
+func (e *Engine) supervise(ctx context.Context, first chan<- error) {
+	defer close(e.done)
+	// The kernel ends the child when the thread that started it ends, so that
+	// thread must not be one that the runtime may retire.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	backoff := restartBackoffMin
+	for started := false; ; started = true {
+		began := time.Now()
+		err := e.runChild(ctx, func() {
+			if !started {
+				first <- nil
+			}
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if !started {
+			select {
+			case first <- err: // it never answered
+				return
+			default: // it answered, and died since
+			}
+		}
+		if time.Since(began) > restartHealthy {
+			backoff = restartBackoffMin
+		}
+		e.restarts.Add(1)
+		e.cfg.Logger.Error("engine died, starting it again", slog.Any("error", err),
+			slog.Int64("restarts", e.restarts.Load()), slog.Duration("after", backoff))
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, restartBackoffMax)
+	}
+}
+
+// runChild starts one child, calls answered when it serves, and returns why it ended.
+func (e *Engine) runChild(ctx context.Context, answered func()) error {
+	cmd := exec.Command(e.cfg.Executable, e.args()...) //nolint:gosec,noctx // our own binary; its end is ours to time, see below
+	cmd.Env = []string{}
+	cmd.Dir = e.cfg.Dir
+	cmd.SysProcAttr = childAttr()
+	tail := &lastLines{}
+	cmd.Stderr = tail
+	cmd.Stdout = io.Discard
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stdin.Close() }()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", e.cfg.Executable, err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	e.setPid(cmd.Process.Pid)
+	defer e.setDown()
+
+	probing, stopProbe := context.WithCancel(ctx)
+	defer stopProbe()
+	up := make(chan struct{})
+	go e.probe(probing, up)
+	for {
+		select {
+		case <-up:
+			e.setUp()
+			e.cfg.Logger.Info("engine ready", slog.Int("pid", cmd.Process.Pid), slog.String("socket", e.socket))
+			up = nil
+			answered()
+		case err := <-exited:
+			return childError(e.cfg.Dir, err, tail)
+		case <-ctx.Done():
+			_ = stdin.Close() // asks it to end
+			select {
+			case <-exited:
+			case <-time.After(stopTimeout):
+				_ = cmd.Process.Kill()
+				<-exited
+			}
+			return ctx.Err()
+		}
+	}
+}
+
+// probe closes up when the child answers a query.
+func (e *Engine) probe(ctx context.Context, up chan<- struct{}) {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return e.dialSocket(ctx) },
+		DisableKeepAlives: true,
+	}}
+	target := "http://engine/?query=" + url.QueryEscape("SELECT 1")
+	for ctx.Err() == nil {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+		if err != nil {
+			return
+		}
+		if res, err := client.Do(req); err == nil {
+			b, _ := io.ReadAll(io.LimitReader(res.Body, 16))
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK && string(b) == "1\n" {
+				close(up)
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(probeInterval):
+		}
+	}
+}
+
+// childError turns the child's end into an error that says what to do.
+func childError(dir string, err error, tail *lastLines) error {
+	text := tail.String()
+	last := tail.last()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		switch exit.ExitCode() {
+		case exitDirInUse:
+			return dirInUse(dir)
+		case exitLibrary:
+			return fmt.Errorf("%w: %s", ErrLibraryMissing, last)
+		case exitDiskFull:
+			return fmt.Errorf("%w: %s: free some space; the engine starts again by itself", ErrDiskFull, dir)
+		}
+	}
+	if isDiskFull(text) {
+		return fmt.Errorf("%w: %s: free some space; the engine starts again by itself", ErrDiskFull, dir)
+	}
+	if err == nil {
+		err = errors.New("exit status 0")
+	}
+	return fmt.Errorf("engine process ended: %w; its last words: %s; its log: %s", err, text, filepath.Join(dir, logDirName, logFileName))
+}
+
+func isDiskFull(text string) bool {
+	return strings.Contains(text, "No space left on device") || strings.Contains(text, "NOT_ENOUGH_SPACE")
+}
+
+func (e *Engine) setPid(pid int) {
+	e.mu.Lock()
+	e.pid = pid
+	e.mu.Unlock()
+}
+
+func (e *Engine) setUp() {
+	e.mu.Lock()
+	e.up = true
+	close(e.ready)
+	e.mu.Unlock()
+}
+
+func (e *Engine) setDown() {
+	e.mu.Lock()
+	e.pid = 0
+	if e.up {
+		e.up = false
+		e.ready = make(chan struct{})
+	}
+	e.mu.Unlock()
+}
+
+// Ready reports whether the engine answers.
+func (e *Engine) Ready() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.up
+}
+
+// Pid is the child's process id, 0 while there is none.
+func (e *Engine) Pid() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pid
+}
+
+// Restarts counts how often the child died and was started again.
+func (e *Engine) Restarts() int { return int(e.restarts.Load()) }
+
+// Socket is the path of the engine's HTTP interface.
+func (e *Engine) Socket() string { return e.socket }
+
+// Close ends the child: statements get a few seconds, then they are cut off.
+func (e *Engine) Close() error {
+	if e.closed.Swap(true) {
+		<-e.done
+		return nil
+	}
+	e.cancel()
+	<-e.done
+	if e.tmpDir != "" {
+		return os.RemoveAll(e.tmpDir)
+	}
+	return nil
+}
+
+// lastLines keeps the end of what the child wrote, and nothing else: its
+// messages go to the parent's log when it dies.
+type lastLines struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+// lastLinesSize is enough for a Go or C++ stack trace's beginning and end.
+const lastLinesSize = 8 << 10
+
+func (l *lastLines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = append(l.buf, p...)
+	if over := len(l.buf) - lastLinesSize; over > 0 {
+		l.buf = append(l.buf[:0], l.buf[over:]...)
+	}
+	return len(p), nil
+}
+
+func (l *lastLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.TrimSpace(string(l.buf))
+}
+
+func (l *lastLines) last() string {
+	s := l.String()
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
