@@ -1,0 +1,209 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/authsvc"
+)
+
+const companyHelp = `A company is a tenant: its events, keys and reports are kept apart from every other's.
+
+Its time zone decides where a day begins in its reports and how times without a zone
+are read. A session without an end counts as ended after --max-session.
+
+These commands work whether the server runs or not; a running server sees the change
+within a second. COMPANY is a name, without regard to case, or an id.`
+
+func newCompanyCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "company",
+		Short: "Create and change companies (the tenants)",
+		Long:  companyHelp,
+		Args:  groupArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(
+		newCompanyCreateCommand(c), newCompanyListCommand(c), newCompanyUpdateCommand(c),
+		newCompanyDisableCommand(c, true), newCompanyDisableCommand(c, false),
+	)
+	return cmd
+}
+
+// companySettingsFlags adds the flags that creating and changing have in common.
+func companySettingsFlags(cmd *cobra.Command, settings *authsvc.CompanySettings) {
+	cmd.Flags().StringVar(&settings.Timezone, "timezone", "", "IANA time zone, for instance Europe/London (default [app] timezone, UTC)")
+	cmd.Flags().DurationVar(&settings.MaxSession, "max-session", 0, "longest session without an end, for instance 12h (default [app] max_session, 24h)")
+}
+
+func newCompanyCreateCommand(c *cli) *cobra.Command {
+	var settings authsvc.CompanySettings
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a company",
+		Long:  "Create a company. It needs an API key before events can come in: see \"gatehouse key create\".",
+		Example: `  gatehouse company create "Acme Ltd" --timezone Europe/London
+  gatehouse company create Acme --json`,
+		Args: exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := c.config()
+			if err != nil {
+				return err
+			}
+			settings.Name = args[0]
+			if settings.Timezone == "" {
+				settings.Timezone = cfg.App.Timezone
+			}
+			if settings.MaxSession == 0 {
+				settings.MaxSession = cfg.App.MaxSession
+			}
+			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+				company, err := store.CreateCompany(cmd.Context(), settings)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), companyJSON(company))
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "Company %q created with id %d.\nNext, an API key for it:\n  gatehouse key create --company %q --scopes ingest,read\n", company.Name, company.ID, company.Name)
+				return err
+			})
+		},
+	}
+	companySettingsFlags(cmd, &settings)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the company as JSON")
+	return cmd
+}
+
+func newCompanyUpdateCommand(c *cli) *cobra.Command {
+	var settings authsvc.CompanySettings
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "update COMPANY",
+		Short: "Change a company's name, time zone or session limit",
+		Long: `Change what is named by a flag; everything else stays as it is. Reports use the new time
+zone and session limit at once, also for events that came before.`,
+		Example: `  gatehouse company update Acme --timezone America/New_York
+  gatehouse company update 3 --name "Acme Holding"`,
+		Args: exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if settings == (authsvc.CompanySettings{}) {
+				return usageError{fmt.Errorf("nothing to change: give --name, --timezone or --max-session")}
+			}
+			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+				company, err := store.FindCompany(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				company, err = store.UpdateCompany(cmd.Context(), company.ID, settings)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), companyJSON(company))
+				}
+				return printCompanies(cmd.OutOrStdout(), []authsvc.Company{company})
+			})
+		},
+	}
+	companySettingsFlags(cmd, &settings)
+	cmd.Flags().Lookup("timezone").Usage = "new IANA time zone"
+	cmd.Flags().Lookup("max-session").Usage = "new longest session without an end"
+	cmd.Flags().StringVar(&settings.Name, "name", "", "new name")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the company as JSON")
+	return cmd
+}
+
+func newCompanyListCommand(c *cli) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List all companies",
+		Args:  exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+				list, err := store.Companies(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if !asJSON {
+					return printCompanies(cmd.OutOrStdout(), list)
+				}
+				out := []companyView{}
+				for _, company := range list {
+					out = append(out, companyJSON(company))
+				}
+				return printJSON(cmd.OutOrStdout(), out)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	return cmd
+}
+
+func newCompanyDisableCommand(c *cli, disable bool) *cobra.Command {
+	use, short, done := "enable COMPANY", "Let the keys of a disabled company work again", "enabled"
+	if disable {
+		use, short, done = "disable COMPANY", "Stop all API keys of a company; its events stay", "disabled"
+	}
+	return &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  exactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+				company, err := store.FindCompany(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				if err := store.SetCompanyDisabled(cmd.Context(), company.ID, disable); err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "Company %q is %s.\n", company.Name, done)
+				return err
+			})
+		},
+	}
+}
+
+// companyView is a company in JSON.
+type companyView struct {
+	ID         uint32    `json:"id"`
+	Name       string    `json:"name"`
+	Timezone   string    `json:"timezone"`
+	MaxSession int64     `json:"max_session"` // seconds
+	Created    time.Time `json:"created_at"`
+	Disabled   time.Time `json:"disabled_at,omitzero"`
+}
+
+func companyJSON(c authsvc.Company) companyView {
+	return companyView{c.ID, c.Name, c.Timezone, int64(c.MaxSession / time.Second), c.Created, c.Disabled}
+}
+
+func printCompanies(w io.Writer, list []authsvc.Company) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tNAME\tTIMEZONE\tMAX SESSION\tCREATED\tSTATE")
+	for _, c := range list {
+		state := "active"
+		if !c.Disabled.IsZero() {
+			state = "disabled " + c.Disabled.Format(time.DateOnly)
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\n", c.ID, c.Name, c.Timezone, c.MaxSession, c.Created.Format(time.DateOnly), state)
+	}
+	return t.Flush()
+}
+
+// exactArgs is cobra.ExactArgs with the usage in its error.
+func exactArgs(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return usageError{fmt.Errorf("want %d arguments, got %d: %s", n, len(args), cmd.UseLine())}
+	}
+}
