@@ -13,8 +13,9 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 
-	"golang.org/x/text/encoding/unicode"
+	bom "golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/transform"
 
 	"gatehouse/event"
@@ -80,7 +81,7 @@ func (in *input) zip(ctx context.Context, fn func(prefix, format string, src sou
 		}
 		prefix := ""
 		if len(members) > 1 {
-			prefix = m.Name + ", "
+			prefix = printable(m.Name) + ", "
 		}
 		if err := in.member(m, prefix, fn); err != nil {
 			var stop *stopError
@@ -88,7 +89,7 @@ func (in *input) zip(ctx context.Context, fn func(prefix, format string, src sou
 				return err
 			}
 			// A bad member does not take the others with it.
-			failed = errors.Join(failed, fmt.Errorf("%s: %w", m.Name, err))
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", printable(m.Name), err))
 		}
 	}
 	return failed
@@ -136,7 +137,7 @@ func (in *input) stream(r io.Reader, name, prefix, wrapped string, depth int, fn
 		return fn(prefix, wrapped+"evtx", src)
 	}
 	// Text. Windows tools write UTF-16 as readily as UTF-8; the mark tells.
-	text := bufio.NewReaderSize(transform.NewReader(br, unicode.BOMOverride(transform.Nop)), 64<<10)
+	text := bufio.NewReaderSize(transform.NewReader(br, bom.BOMOverride(transform.Nop)), 64<<10)
 	head, err = text.Peek(peekSize)
 	if err != nil && !errors.Is(err, io.EOF) && len(head) == 0 {
 		return err
@@ -206,7 +207,7 @@ func (c *countingReaderAt) ReadAt(p []byte, off int64) (int, error) {
 
 // windows makes the record of a Windows record.
 func (in *input) windows(where string, wr *event.WindowsRecord) record {
-	rec := record{where: where, kind: wr.Key()}
+	rec := record{where: where, kind: printable(wr.Key())}
 	ev, ok := wr.Event()
 	if !ok {
 		return rec
@@ -238,4 +239,19 @@ func (rec *record) check(err error) {
 		e = event.Wrap(event.CodeInvalid, err, "is not valid")
 	}
 	rec.keep, rec.refused = false, e
+}
+
+// printable makes a name out of a file fit for a summary on a terminal: short,
+// and without characters that steer one.
+func printable(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = s[:most]
+	}
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return '?'
+	}, strings.ToValidUTF8(s, "?"))
 }

@@ -109,4 +109,3 @@ func (s *xmlSource) find(from int, where func([]byte) int) (int, error) {
 		s.eof = err
 	}
 }
-
