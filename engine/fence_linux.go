@@ -72,7 +72,7 @@ func enterFence(o ServeOptions, log *slog.Logger) error {
 			reason = "it was switched off"
 		}
 		log.Warn("THE ENGINE RUNS UNFENCED: SQL that reaches it can read every file that this user can, and reach the network", slog.String("reason", reason))
-		os.Clearenv()
+		clearEnv()
 		return nil
 	}
 	if abi < abiNetwork {
@@ -89,7 +89,7 @@ func enterFence(o ServeOptions, log *slog.Logger) error {
 	// The options were resolved here; inside the fence the search for the
 	// library could not look around.
 	args := append(slices.Clone(os.Args), "--fenced", "--dir="+o.Dir, "--socket="+o.Socket, "--library="+o.Library)
-	return fmt.Errorf("fence: start again: %w", unix.Exec(exe, args, []string{}))
+	return fmt.Errorf("fence: start again: %w", unix.Exec(exe, args, childEnv))
 }
 
 // rulesetAttr is the kernel's landlock_ruleset_attr as of ABI 6. The kernel

@@ -12,7 +12,8 @@ import (
 //   - header: each piece begins with names (and types); all but the first lose them.
 //   - arrow: each piece is an Arrow stream; schemas but the first and
 //     end-of-stream marks but the last are cut out.
-//   - whole: the format has a frame or an index over all rows (JSON, Parquet).
+//   - whole: the format has a frame or an index over all rows (JSON, Parquet),
+//     or a header whose end cannot be told (the raw formats with names).
 //     The result is made in one piece, within the engine's memory limit.
 type joinKind int
 
@@ -35,10 +36,10 @@ var formatJoins = map[string]joinKind{
 	"jsoneachrow": joinPlain, "jsonlines": joinPlain, "ndjson": joinPlain, "jsonl": joinPlain,
 	"jsonstringseachrow": joinPlain, "jsoncompacteachrow": joinPlain, "jsoncompactstringseachrow": joinPlain,
 	"prettyjsoneachrow": joinPlain, "prettyndjson": joinPlain, "prettyjsonlines": joinPlain,
-	"bsoneachrow": joinPlain, "sqlinsert": joinWhole,
+	"bsoneachrow": joinPlain,
 
-	"tabseparatedwithnames": joinLines1, "tsvwithnames": joinLines1, "tabseparatedrawwithnames": joinLines1, "tsvrawwithnames": joinLines1, "rawwithnames": joinLines1,
-	"tabseparatedwithnamesandtypes": joinLines2, "tsvwithnamesandtypes": joinLines2, "tabseparatedrawwithnamesandtypes": joinLines2, "tsvrawwithnamesandtypes": joinLines2, "rawwithnamesandtypes": joinLines2,
+	"tabseparatedwithnames": joinLines1, "tsvwithnames": joinLines1,
+	"tabseparatedwithnamesandtypes": joinLines2, "tsvwithnamesandtypes": joinLines2,
 	"jsoncompacteachrowwithnames": joinLines1, "jsoncompactstringseachrowwithnames": joinLines1,
 	"jsoncompacteachrowwithnamesandtypes": joinLines2, "jsoncompactstringseachrowwithnamesandtypes": joinLines2,
 	"csvwithnames": joinCSV1, "csvwithnamesandtypes": joinCSV2,

@@ -50,6 +50,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hd.Set("X-ClickHouse-Timezone", "UTC")
 	req, err := parseRequest(r)
 	resp := newResponse(w, req, h.tmp)
+	defer resp.held.close()
 	if req != nil {
 		hd.Set("X-ClickHouse-Query-Id", req.queryID)
 	}
@@ -112,7 +113,7 @@ func (h *handler) run(ctx context.Context, method string, req *request, resp *re
 		return h.insert(c, req, st, resp)
 	}
 	format := first(st.format, req.format)
-	if joinOf(format) != joinWhole && (st.keyword == "SELECT" || st.keyword == "WITH") {
+	if joinOf(format) != joinWhole && (st.keyword == "SELECT" || st.keyword == "WITH" || st.keyword == "FROM") {
 		err := h.stream(c, req, format, resp)
 		var e *exception
 		if !errors.As(err, &e) || e.code != codeBadArguments || !strings.Contains(e.msg, "Streaming query is not supported") {
@@ -168,6 +169,7 @@ func (h *handler) stream(c *connection, req *request, format string, resp *respo
 			return err
 		}
 		resp.add(st)
+		resp.start(format)
 		if b == nil {
 			break
 		}
@@ -175,20 +177,49 @@ func (h *handler) stream(c *connection, req *request, format string, resp *respo
 		if !ok {
 			return raise(codeStdException, "STD_EXCEPTION", "A piece of the result is not %s", format)
 		}
-		if err := resp.start(format); err != nil {
-			return err
-		}
 		for _, p := range parts {
 			if _, err := resp.Write(p); err != nil {
 				return err
 			}
 		}
 	}
-	if err := resp.start(format); err != nil {
+	if j.pieces == 0 && strings.EqualFold(format, "Native") {
+		_, err = resp.Write(emptyBlock(c, req))
 		return err
 	}
 	_, err = resp.Write(j.tail())
 	return err
+}
+
+// emptyBlock is a Native block with the columns of a statement and no row, so
+// that a client learns the columns of an empty result. Nil where they cannot
+// be had without running the statement again.
+func emptyBlock(c *connection, req *request) []byte {
+	if st := parseStatement(req.text); st.format != "" {
+		return nil
+	}
+	q := "DESCRIBE TABLE (\n" + strings.TrimRight(req.text, "; \t\r\n") + "\n)"
+	b, _, err := c.query(q, "TabSeparatedRaw", req.params)
+	if err != nil {
+		return nil
+	}
+	var columns [][2]string
+	for line := range strings.Lines(string(b)) {
+		f := strings.SplitN(line, "\t", 3)
+		if len(f) < 3 {
+			return nil // a name or type with a line break in it
+		}
+		columns = append(columns, [2]string{f[0], f[1]})
+	}
+	out := binary.AppendUvarint(nil, uint64(len(columns)))
+	out = append(out, 0)
+	for _, c := range columns {
+		for _, s := range c {
+			out = binary.AppendUvarint(out, uint64(len(s)))
+			out = append(out, s...)
+		}
+	}
+	return out
 }
 
 // whole runs a statement to its end and sends what it returns.
@@ -198,9 +229,7 @@ func (h *handler) whole(c *connection, req *request, st statement, format string
 		if len(b) == 0 {
 			return nil
 		}
-		if err := resp.start(format); err != nil {
-			return err
-		}
+		resp.start(format)
 		_, err := resp.Write(b)
 		return err
 	})
@@ -297,9 +326,7 @@ func (h *handler) hello(req *request, resp *response) error {
 	b = append(b, 0, 0, 0, 0)
 	column("timezone()", "String")
 	str("UTC")
-	if err := resp.start("Native"); err != nil {
-		return err
-	}
+	resp.start("Native")
 	if _, err := resp.Write(b); err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}

@@ -14,98 +14,98 @@ import (
 	"time"
 )
 
+// holdSize is how much of an answer is held back before its headers go out. A
+// statement that fails within it gets a status and an error body instead of
+// half a result, and short answers get a complete summary.
+const holdSize = 256 << 10
+
 // spillSize is how much of an answer wait_end_of_query=1 keeps in memory. The
 // rest goes to a temporary file in the engine's directory.
 const spillSize = 4 << 20
 
-// response writes an answer with ClickHouse's headers and framing. Nothing goes
-// out before the first byte of the result, so a statement that fails early
-// gets its status and headers; one that fails later gets the exception block.
+// response writes an answer with ClickHouse's headers and framing. A statement
+// that fails after the headers are out ends in ClickHouse's exception block.
 type response struct {
-	w       http.ResponseWriter
-	req     *request
-	tag     string
-	started bool
-	spill   *spillFile
-	tmp     string
-
-	out    io.Writer // what the result is written to
-	blocks *blockWriter
-	enc    io.WriteCloser
+	w      http.ResponseWriter
+	req    *request
+	tmp    string
 	begin  time.Time
 	total  stats
+	format string // of the result; empty while there is none
+
+	held spillFile // what is not sent yet
+	sent bool      // the headers are out
+	tag  string
+
+	out    io.Writer // what the result is written to once sent
+	blocks *blockWriter
+	enc    io.WriteCloser
 }
 
 func newResponse(w http.ResponseWriter, req *request, tmp string) *response {
-	return &response{w: w, req: req, tmp: tmp, begin: time.Now()}
+	return &response{w: w, req: req, tmp: tmp, begin: time.Now(), held: spillFile{dir: tmp}}
 }
 
-// start sends the headers. What is known of the work by now goes into the summary.
-func (r *response) start(format string) error {
-	if r.started {
-		return nil
+// start says that there is a result, even if nothing gets written, and its format.
+func (r *response) start(format string) {
+	if r.format == "" {
+		r.format = format
 	}
-	h := r.w.Header()
-	if format != "" {
-		h.Set("Content-Type", contentType(format))
-		h.Set("X-ClickHouse-Format", format)
-	} else {
-		h.Set("Content-Type", "text/plain; charset=UTF-8")
-	}
-	if r.req.waitForEnd {
-		r.spill = &spillFile{dir: r.tmp}
-		r.out = r.spill
-		r.started = true
-		return nil
-	}
-	r.tag = exceptionTag()
-	h.Set("X-ClickHouse-Exception-Tag", r.tag)
-	return r.openBody()
 }
 
-func (r *response) openBody() error {
+// Write takes a part of the result.
+func (r *response) Write(p []byte) (int, error) {
+	if r.sent {
+		return r.out.Write(p)
+	}
+	if r.req.waitForEnd || r.held.size+int64(len(p)) <= holdSize {
+		return r.held.Write(p)
+	}
+	if err := r.send(false); err != nil {
+		return 0, err
+	}
+	return r.out.Write(p)
+}
+
+// send lets the headers go, and what was held. complete says that nothing follows.
+func (r *response) send(complete bool) error {
 	h := r.w.Header()
 	h.Set("X-ClickHouse-Summary", r.summary())
-	r.started = true
+	h.Set("Content-Type", contentType(r.format))
+	if r.format != "" {
+		h.Set("X-ClickHouse-Format", r.format)
+	}
+	if !complete {
+		r.tag = exceptionTag()
+		h.Set("X-ClickHouse-Exception-Tag", r.tag)
+	}
+	r.sent = true
+	if complete && r.held.size == 0 {
+		return nil // no body: clients tell it from an empty compressed one
+	}
 	r.out = r.w
 	if r.req.encoding != "" {
-		h.Set("Content-Encoding", r.req.encoding)
 		enc, err := encodeWriter(r.w, r.req.encoding)
 		if err != nil {
 			return err
 		}
+		h.Set("Content-Encoding", r.req.encoding)
 		r.enc, r.out = enc, enc
 	}
 	if r.req.compress {
 		r.blocks = newBlockWriter(r.out, r.req.zstdBlocks)
 		r.out = r.blocks
 	}
-	return nil
+	return r.held.copyTo(r.out)
 }
 
-func (r *response) Write(p []byte) (int, error) { return r.out.Write(p) }
-
-// finish ends a good answer. Without any result there is no body.
+// finish ends a good answer.
 func (r *response) finish() error {
-	if !r.started {
-		r.w.Header().Set("X-ClickHouse-Summary", r.summary())
-		return nil
-	}
-	if r.spill != nil {
-		sp := r.spill
-		defer sp.close()
-		r.spill = nil
-		if err := r.openBody(); err != nil {
-			return err
-		}
-		if err := sp.copyTo(r.out); err != nil {
+	if !r.sent {
+		if err := r.send(true); err != nil {
 			return err
 		}
 	}
-	return r.closeBody()
-}
-
-func (r *response) closeBody() error {
 	if r.blocks != nil {
 		if err := r.blocks.Close(); err != nil {
 			return err
@@ -119,18 +119,11 @@ func (r *response) closeBody() error {
 
 // fail ends an answer with an exception, in whichever way is still open.
 func (r *response) fail(e *exception) {
-	if r.spill != nil {
-		r.spill.close()
-		r.spill = nil
-		r.started = false
-		r.w.Header().Del("X-ClickHouse-Format")
-	}
-	if !r.started {
+	if !r.sent {
 		h := r.w.Header()
 		h.Set("Content-Type", "text/plain; charset=UTF-8")
 		h.Set("X-ClickHouse-Exception-Code", strconv.Itoa(e.code))
 		h.Set("X-ClickHouse-Summary", r.summary())
-		h.Del("X-ClickHouse-Exception-Tag")
 		if e.code == codeTooManyQueries {
 			h.Set("Retry-After", "1")
 		}
@@ -141,6 +134,9 @@ func (r *response) fail(e *exception) {
 			return
 		}
 		_, _ = r.w.Write(text)
+		return
+	}
+	if r.out == nil {
 		return
 	}
 	block := exceptionBlock(r.tag, e.msg)
@@ -176,10 +172,9 @@ func (r *response) summary() string {
 		ResultRows   string `json:"result_rows"`
 		ResultBytes  string `json:"result_bytes"`
 		Elapsed      string `json:"elapsed_ns"`
-		Memory       string `json:"memory_usage"`
 	}{
 		u(r.total.storageRows), u(r.total.storageBytes), u(r.total.writtenRows), u(r.total.writtenBytes),
-		u(r.total.storageRows), u(r.total.rows), u(r.total.bytes), strconv.FormatInt(time.Since(r.begin).Nanoseconds(), 10), "0",
+		u(r.total.storageRows), u(r.total.rows), u(r.total.bytes), strconv.FormatInt(time.Since(r.begin).Nanoseconds(), 10),
 	}
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -228,14 +223,16 @@ func contentType(format string) string {
 	return "text/plain; charset=UTF-8"
 }
 
-// spillFile holds an answer until its end is known.
+// spillFile holds an answer, in memory first and then in a file.
 type spillFile struct {
-	dir string
-	mem bytes.Buffer
-	f   *os.File
+	dir  string
+	mem  bytes.Buffer
+	f    *os.File
+	size int64
 }
 
-func (s *spillFile) Write(p []byte) (int, error) {
+func (s *spillFile) Write(p []byte) (n int, err error) {
+	defer func() { s.size += int64(n) }()
 	if s.f == nil && s.mem.Len()+len(p) <= spillSize {
 		return s.mem.Write(p)
 	}
@@ -251,7 +248,9 @@ func (s *spillFile) Write(p []byte) (int, error) {
 	return s.f.Write(p)
 }
 
+// copyTo writes what is held and forgets it.
 func (s *spillFile) copyTo(w io.Writer) error {
+	defer s.close()
 	if _, err := s.mem.WriteTo(w); err != nil || s.f == nil {
 		return err
 	}
@@ -265,5 +264,6 @@ func (s *spillFile) copyTo(w io.Writer) error {
 func (s *spillFile) close() {
 	if s.f != nil {
 		_ = s.f.Close()
+		s.f = nil
 	}
 }

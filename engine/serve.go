@@ -31,6 +31,15 @@ const (
 	exitDiskFull = 74 // EX_IOERR
 )
 
+// childEnv is the whole environment of the child. Without TZ the engine would
+// take the machine's zone for DateTime; times are UTC here.
+var childEnv = []string{"TZ=UTC"}
+
+func clearEnv() {
+	os.Clearenv()
+	_ = os.Setenv("TZ", "UTC")
+}
+
 // ServeOptions are the child's: what the `engine` subcommand takes.
 type ServeOptions struct {
 	Dir            string

@@ -119,6 +119,8 @@ var usersTemplate = template.Must(template.New("users").Funcs(template.FuncMap{"
       {{- if .RowFilters}}
       <use_query_condition_cache>0</use_query_condition_cache>
       {{- end}}
+      <implicit_select>0</implicit_select>
+      <http_max_tries>1</http_max_tries>
       <log_queries>0</log_queries>
       <allow_introspection_functions>0</allow_introspection_functions>
     </default>

@@ -152,7 +152,7 @@ func (e *Engine) supervise(ctx context.Context, first chan<- error) {
 // runChild starts one child, calls answered when it serves, and returns why it ended.
 func (e *Engine) runChild(ctx context.Context, answered func()) error {
 	cmd := exec.Command(e.cfg.Executable, e.args()...) //nolint:gosec,noctx // our own binary; its end is ours to time, see below
-	cmd.Env = []string{}
+	cmd.Env = childEnv
 	cmd.Dir = e.cfg.Dir
 	cmd.SysProcAttr = childAttr()
 	tail := &lastLines{}
