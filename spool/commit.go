@@ -54,11 +54,11 @@ func (g *group) size() int64 { return int64(len(g.buf) + len(g.table)) }
 //
 // The records may be reused after the return, except after an error of the context.
 func (s *Spool) Append(ctx context.Context, records ...[]byte) (last Position, err error) {
-	need := int64(0)
+	need := int64(headerSize + endSize)
 	for _, r := range records {
 		need += int64(len(r)) + entrySize
 	}
-	if need+headerSize > s.maxBlock() {
+	if need > s.maxBlock() {
 		return 0, fmt.Errorf("%w: %d records of %d bytes in one call, at most %d bytes go in", ErrTooLarge, len(records), need, s.maxBlock())
 	}
 	if len(records) == 0 {
@@ -182,7 +182,7 @@ func (s *Spool) commit(g *group) error {
 	s.mu.Unlock()
 	g.first = h.first
 	putHeader(g.buf, h, seg.mark, off)
-	g.buf = append(g.buf, g.table...)
+	g.buf = append(append(g.buf, g.table...), endByte)
 	start := time.Now()
 	err = s.io.write(seg.f, g.buf, off)
 	if err == nil {

@@ -18,8 +18,9 @@ import (
 // A segment is a file header followed by blocks, one block per group commit, then zeros up to its
 // allocated size. A block is
 //
-//	header (40 bytes) | record bytes, one after the other | table: per record its CRC32C and length
+//	header (40 bytes) | record bytes, one after the other | table: per record its CRC32C and length | 0xA5
 //
+// (the last byte is never zero, so that a block whose writing was cut off differs from a damaged one).
 // The header carries a CRC of itself and of the table, the table one of each record. So a flipped
 // byte in a record costs that record, and one in a header or a table costs that block.
 //
@@ -37,6 +38,8 @@ const (
 	fileHeaderSize = 32
 	headerSize     = 40
 	entrySize      = 8
+	endSize        = 1
+	endByte        = 0xA5
 )
 
 // maxBlock bounds what one Append call, and so one block, may hold. A length beyond it in a
@@ -54,9 +57,9 @@ type blockHeader struct {
 	tableCRC uint32
 }
 
-// size is the whole block's, header and table included.
+// size is the whole block's, header, table and end included.
 func (h blockHeader) size() int64 {
-	return headerSize + int64(h.dataLen) + int64(h.count)*entrySize
+	return headerSize + int64(h.dataLen) + int64(h.count)*entrySize + endSize
 }
 
 func (h blockHeader) next() Position { return h.first + Position(h.count) }
@@ -94,7 +97,7 @@ func getHeader(b []byte, mark uint64, off int64) (h blockHeader, ok bool) {
 		dataLen:  le.Uint32(b[28:]),
 		tableCRC: le.Uint32(b[32:]),
 	}
-	ok = h.count > 0 && h.first > 0 && h.next() > h.first && h.size() <= maxBlock+headerSize
+	ok = h.count > 0 && h.first > 0 && h.next() > h.first && h.size() <= maxBlock
 	return h, ok
 }
 
@@ -112,7 +115,7 @@ func parseBlock(h blockHeader, b []byte) (block, bool) {
 		return block{}, false
 	}
 	data := b[headerSize : headerSize+int(h.dataLen)]
-	table := b[headerSize+int(h.dataLen) : h.size()]
+	table := b[headerSize+int(h.dataLen) : h.size()-endSize]
 	if crc32.Checksum(table, castagnoli) != h.tableCRC {
 		return block{}, false
 	}

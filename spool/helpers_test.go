@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"hash/crc32"
 	"testing"
 )
 
@@ -18,3 +19,5 @@ func mustOpen(tb testing.TB, dir string, opts Options) *Spool {
 	})
 	return s
 }
+
+func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }

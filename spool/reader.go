@@ -96,7 +96,7 @@ func (r *Reader) Read(ctx context.Context, lim Limit) ([]Record, error) {
 		if lim.Before > 0 && r.pos >= lim.Before {
 			return nil, io.EOF
 		}
-		end, wait, err := r.locate()
+		end, wait, err := r.locate(lim.Before)
 		if err != nil {
 			return nil, err
 		}
@@ -126,8 +126,8 @@ type extent struct {
 }
 
 // locate finds where pos is, and the end of what is durable in that segment; or what to wait for when
-// there is nothing yet.
-func (r *Reader) locate() (end extent, wait <-chan struct{}, err error) {
+// there is nothing yet; or io.EOF when nothing before the given position will come.
+func (r *Reader) locate(before Position) (end extent, wait <-chan struct{}, err error) {
 	s := r.s
 	s.mu.Lock()
 	if s.closed {
@@ -147,6 +147,10 @@ func (r *Reader) locate() (end extent, wait <-chan struct{}, err error) {
 			break
 		}
 	}
+	if found == nil && before > 0 && before <= s.last+1 {
+		s.mu.Unlock()
+		return end, nil, io.EOF
+	}
 	if found == nil {
 		if s.waiters == nil {
 			s.waiters = make(chan struct{})
@@ -165,7 +169,7 @@ func (r *Reader) locate() (end extent, wait <-chan struct{}, err error) {
 		gone := found.next <= s.trimmed
 		s.mu.Unlock()
 		if gone { // trimmed just now
-			return r.locate()
+			return r.locate(before)
 		}
 	}
 	if err != nil {
@@ -206,7 +210,11 @@ func (r *Reader) readSegment(end extent, lim Limit) (out []Record, err error) {
 			pos := c.first + Position(c.i) //nolint:gosec // a count
 			n := c.length(c.i)
 			if pos >= r.pos {
-				if lim.Before > 0 && pos >= lim.Before || lim.Records > 0 && len(out) >= lim.Records ||
+				if lim.Before > 0 && pos >= lim.Before {
+					r.pos = max(r.pos, pos) // over a gap in the numbers, which else would be looked at for ever
+					return out, nil
+				}
+				if lim.Records > 0 && len(out) >= lim.Records ||
 					lim.Bytes > 0 && len(out) > 0 && size+n > lim.Bytes {
 					return out, nil
 				}

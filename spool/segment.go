@@ -258,7 +258,9 @@ func (s *Spool) checkLastBlock(g *segment, res *scanResult) error {
 	if whole {
 		return nil
 	}
-	res.dirty = max(res.dirty, g.end)
+	if res.dirty == g.end {
+		res.dirty = res.lastOff + int64(len(bytes.TrimRight(buf, "\x00")))
+	}
 	g.end = res.lastOff
 	g.records -= int64(res.lastHdr.count)
 	g.next = res.lastHdr.first
@@ -297,7 +299,7 @@ func (s *Spool) looksTorn(g *segment, r region) bool {
 		return false
 	}
 	h, ok := getHeader(buf, g.mark, r.off)
-	return ok && r.off+h.size()-entrySize >= r.off+r.len
+	return ok && r.len < h.size()
 }
 
 // resync looks for the next block from off on; ok is false when there is none before end.
