@@ -96,8 +96,8 @@ func makeParams() []*paramDef {
 			}, parse: parseLogonTypes,
 		},
 		{
-			Name: "address", Description: "Only events with this IP address, as source, local or public address.",
-			schema: textSchema, parse: one("address", (*input).setAddress),
+			Name: "ip", Description: "Only events with this IP address, as source, local or public address.",
+			schema: textSchema, parse: one("ip", (*input).setAddress),
 		},
 		{
 			Name: "logon_id", Description: "Only this logon id, decimal or hexadecimal with 0x.",
@@ -246,10 +246,10 @@ func (in *input) setZone(s string) error {
 func (in *input) setAddress(s string) error {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return event.FieldError("address", "%q is not an IP address", clip(s))
+		return event.FieldError("ip", "%q is not an IP address", clip(s))
 	}
 	if in.p.Address = a.Unmap().WithZone(""); in.p.Address == netip.IPv6Unspecified() {
-		return event.FieldError("address", "%q stands for no address", clip(s))
+		return event.FieldError("ip", "%q stands for no address", clip(s))
 	}
 	return nil
 }
