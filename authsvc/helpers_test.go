@@ -1,7 +1,6 @@
 package authsvc_test
 
 import (
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -51,7 +50,7 @@ func eachStore(t *testing.T, fn func(t *testing.T, open func(...authsvc.Option) 
 
 func newResolver(t *testing.T, s *authsvc.Store) *authsvc.Resolver {
 	t.Helper()
-	r, err := s.NewResolver(t.Context(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	r, err := s.NewResolver(t.Context(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -191,7 +191,7 @@ func (s *Store) FindKey(ctx context.Context, ref string) (Key, error) {
 	var err error
 	switch id, parseErr := strconv.ParseUint(ref, 10, 31); {
 	case parseErr == nil:
-		list, err = s.keys(ctx, selectKey+` WHERE id = ?`, int64(id)) //nolint:gosec // 31 bits
+		list, err = s.keys(ctx, selectKey+` WHERE id = ?`, int64(id))
 	case wellFormed(ref):
 		hash := hashKey(ref)
 		list, err = s.keys(ctx, selectKey+` WHERE key_hash = ?`, hex.EncodeToString(hash[:]))

@@ -173,7 +173,7 @@ func (s *setting) lookup(env map[string]string) (from, value string, err error) 
 			return name + "_FILE", "", fmt.Errorf("is set by %s too: use one of them", from)
 		}
 		from = name + "_FILE"
-		f, err := os.Open(path) //nolint:gosec // the operator names the file
+		f, err := os.Open(path)
 		if err != nil {
 			return from, "", err
 		}

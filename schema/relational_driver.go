@@ -109,7 +109,7 @@ func (d *relationalDriver) Lock() (err error) {
 	d.tx, d.failed = tx, false
 	version, _, err := d.Version()
 	if err == nil {
-		d.from = uint(max(version, 0)) //nolint:gosec // not negative
+		d.from = uint(max(version, 0))
 		if d.from > d.latest {
 			err = newerError(d.from, d.latest)
 		}
@@ -176,7 +176,7 @@ func (d *relationalDriver) Version() (int, bool, error) {
 	} else {
 		var v uint
 		v, _, err = (&Relational{db: d.db}).current(d.ctx)
-		version = int(v) //nolint:gosec // a schema version is small
+		version = int(v)
 	}
 	if errors.Is(err, sql.ErrNoRows) || err == nil && version == 0 {
 		return database.NilVersion, false, nil

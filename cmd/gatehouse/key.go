@@ -225,7 +225,7 @@ func parseExpiry(text string, now time.Time, zone *time.Location) (time.Time, er
 	}
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil && n > 0 {
-			return now.AddDate(0, 0, int(n)), nil //nolint:gosec // 16 bits
+			return now.AddDate(0, 0, int(n)), nil
 		}
 	}
 	if d, err := time.ParseDuration(text); err == nil && d > 0 {
