@@ -3,10 +3,11 @@ package importer
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"gatehouse/event"
 )
@@ -50,15 +51,50 @@ func (s *jsonSource) readByte() (byte, error) {
 }
 
 func (s *jsonSource) next() (record, error) {
+	if s.perLine && len(s.again) == 0 && !s.opened {
+		if rec, ok, err := s.wholeLine(); ok || err != nil {
+			return rec, err
+		}
+	}
 	raw, line, err := s.object()
 	if err != nil {
 		return record{}, err
 	}
 	where := fmt.Sprintf("line %d", line)
-	obj, err := decodeObject(raw)
+	obj, _, err := decodeObject(raw)
 	if err != nil {
 		return record{}, &damage{where, "is not valid JSON: " + err.Error()}
 	}
+	return s.record(where, raw, obj)
+}
+
+// wholeLine is the short way for a file with one object a line: the line as it
+// is. One that is anything else is left to be scanned, and false told.
+func (s *jsonSource) wholeLine() (record, bool, error) {
+	line, err := s.r.ReadSlice('\n')
+	for err == nil && len(bytes.TrimSpace(line)) == 0 {
+		s.line++
+		line, err = s.r.ReadSlice('\n')
+	}
+	if err == nil {
+		raw := bytes.Trim(line, " \t\r\n,")
+		if len(raw) > 1 && raw[0] == '{' && raw[len(raw)-1] == '}' {
+			if obj, whole, err := decodeObject(raw); err == nil && whole {
+				s.line++
+				rec, err := s.record(fmt.Sprintf("line %d", s.line-1), raw, obj)
+				return rec, true, err
+			}
+		}
+	}
+	s.again = append([]byte(nil), line...)
+	if err == nil || errors.Is(err, bufio.ErrBufferFull) || errors.Is(err, io.EOF) {
+		return record{}, false, nil // an end or an error comes again
+	}
+	return record{}, false, err
+}
+
+// record makes a record of an object. It does not keep raw.
+func (s *jsonSource) record(where string, raw []byte, obj map[string]any) (record, error) {
 	if f, ok := ownFields(obj); ok {
 		return s.in.own(where, f), nil
 	}
@@ -183,14 +219,67 @@ func (s *jsonSource) tooLong(buf []byte, line int) error {
 	}
 }
 
-func decodeObject(raw []byte) (map[string]any, error) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber() // record ids and logon ids are whole 64-bit numbers
-	var obj map[string]any
-	if err := d.Decode(&obj); err != nil {
+// number is a JSON number as it was written: record ids and logon ids are
+// whole 64-bit numbers, which a float would bend.
+type number string
+
+// decodeObject reads one object and tells whether it is all there is in raw.
+func decodeObject(raw []byte) (obj map[string]any, whole bool, err error) {
+	d := jsontext.NewDecoder(bytes.NewReader(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	v, err := decodeValue(d)
+	if err != nil {
+		return nil, false, err
+	}
+	obj, ok := v.(map[string]any)
+	if !ok {
+		return nil, false, errors.New("not an object")
+	}
+	return obj, len(bytes.TrimSpace(raw[d.InputOffset():])) == 0, nil
+}
+
+func decodeValue(d *jsontext.Decoder) (any, error) {
+	tok, err := d.ReadToken()
+	if err != nil {
 		return nil, err
 	}
-	return obj, nil
+	switch tok.Kind() {
+	case '{':
+		obj := make(map[string]any, 32)
+		for d.PeekKind() != '}' {
+			name, err := d.ReadToken()
+			if err != nil {
+				return nil, err
+			}
+			// The rendered text is the largest part of most records, and never read.
+			if key := name.String(); key == "Message" || key == "message" {
+				if err := d.SkipValue(); err != nil {
+					return nil, err
+				}
+			} else if obj[key], err = decodeValue(d); err != nil {
+				return nil, err
+			}
+		}
+		_, err := d.ReadToken()
+		return obj, err
+	case '[':
+		list := []any{}
+		for d.PeekKind() != ']' {
+			v, err := decodeValue(d)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, v)
+		}
+		_, err := d.ReadToken()
+		return list, err
+	case '"':
+		return tok.String(), nil
+	case '0':
+		return number(tok.String()), nil
+	case 't', 'f':
+		return tok.Bool(), nil
+	}
+	return nil, nil //nolint:nilnil // JSON's null
 }
 
 // ownFields gives the fields of a record in Gatehouse's own form, which

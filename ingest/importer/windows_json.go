@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,14 +37,12 @@ func windowsFromJSON(obj map[string]any, loc *time.Location) (*event.WindowsReco
 	return flatRecord(obj, obj, loc)
 }
 
-// lookup finds the first of some keys, exactly or else without regard to case.
+// lookup finds the first of some keys that is there, exactly or else without regard to case.
 func lookup(obj map[string]any, keys ...string) (any, bool) {
 	for _, k := range keys {
 		if v, ok := obj[k]; ok {
 			return v, true
 		}
-	}
-	for _, k := range keys {
 		for have, v := range obj {
 			if len(have) == len(k) && strings.EqualFold(have, k) {
 				return v, true
@@ -60,8 +57,8 @@ func scalar(v any) (string, bool) {
 	switch x := v.(type) {
 	case string:
 		return x, true
-	case json.Number:
-		return x.String(), true
+	case number:
+		return string(x), true
 	case bool:
 		return strconv.FormatBool(x), true
 	}
@@ -119,6 +116,9 @@ func nestedRecord(sys, obj map[string]any) (*event.WindowsRecord, error) {
 	}
 	if err := setKey(r, text(get("EventID")), text(get("EventRecordID")), created); err != nil {
 		return nil, err
+	}
+	if !event.WindowsMapped(r.Provider, r.EventID) {
+		return r, nil // its data will not be looked at
 	}
 	for _, part := range []string{"EventData", "UserData"} {
 		if v, ok := lookup(obj, part); ok {
@@ -241,6 +241,9 @@ func flatRecord(m, top map[string]any, loc *time.Location) (*event.WindowsRecord
 	if err := setKey(r, id, record, created); err != nil {
 		return nil, err
 	}
+	if !event.WindowsMapped(r.Provider, r.EventID) {
+		return r, nil // its data will not be looked at
+	}
 	if v, ok := lookup(m, "event_data", "EventData"); ok {
 		addData(r, v, 0)
 		if v, ok := lookup(m, "user_data", "UserData"); ok {
@@ -250,7 +253,7 @@ func flatRecord(m, top map[string]any, loc *time.Location) (*event.WindowsRecord
 	}
 	if v, ok := lookup(m, "Payload"); ok { // EvtxECmd's CSV
 		if s, ok := v.(string); ok && strings.HasPrefix(s, "{") {
-			if p, err := decodeObject([]byte(s)); err == nil {
+			if p, _, err := decodeObject([]byte(s)); err == nil {
 				if inner, ok := lookup(p, "EventData", "UserData"); ok {
 					addData(r, inner, 0)
 					return r, nil

@@ -85,7 +85,7 @@ type frame struct {
 	depth    int
 
 	attr     string // the attribute whose value is being read
-	attrText string
+	attrText []byte
 	inAttr   bool
 	open     []string
 }
@@ -225,8 +225,8 @@ func (f *frame) endElement() error {
 
 func (f *frame) flushAttr() error {
 	if f.inAttr {
-		f.c.build.Attr(f.attr, f.attrText)
-		f.attr, f.attrText, f.inAttr = "", "", false
+		f.c.build.Attr(f.attr, string(f.attrText))
+		f.attr, f.attrText, f.inAttr = "", f.attrText[:0], false
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func (f *frame) text(s string) error {
 		return err
 	}
 	if f.inAttr {
-		f.attrText += s
+		f.attrText = append(f.attrText, s...) // bounded by the budget
 		return nil
 	}
 	f.c.build.Text(s)

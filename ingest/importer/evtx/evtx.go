@@ -193,9 +193,9 @@ type chunk struct {
 }
 
 // chunkBudget is the work that one chunk may cost, in tokens and bytes of text.
-// The real ones need about a twentieth. A chunk can be built so that its
+// Real ones need up to a seventeenth of it. A chunk can be built so that its
 // templates nest without end on paper; beyond the budget its rest is given up.
-const chunkBudget = 16 << 20
+const chunkBudget = 2 << 20
 
 func newChunk(buf []byte, number int, opt Options) *chunk {
 	le := binary.LittleEndian
