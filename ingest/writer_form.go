@@ -1,0 +1,308 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"gatehouse/event"
+	"gatehouse/spool"
+)
+
+// form reads the queue and makes blocks of it, one after the other: fill, take the
+// duplicates out, hand over. That this is one goroutine keeps the question
+// "has this event been taken before?" simple.
+func (w *Writer) form(ctx context.Context, hand func(*writeBlock)) error {
+	reader := w.queue.NewReader(0)
+	defer reader.Close() //nolint:errcheck // read only
+	// What was in the queue at the start may have been inserted by an earlier life.
+	recoverTo := w.queue.Last()
+	if err := w.persist(ctx, "end inserts of an earlier run", func() error {
+		if recoverTo > 0 && w.opts.SettleDelay > 0 {
+			if err := sleep(ctx, w.opts.SettleDelay); err != nil {
+				return err
+			}
+		}
+		return w.store.quiesce(ctx, w.name)
+	}); err != nil {
+		return err
+	}
+	var lastCut time.Time
+	for {
+		b := w.takeBlock(reader.Pos())
+		if err := w.fill(ctx, reader, b, lastCut); err != nil {
+			return err
+		}
+		lastCut = time.Now()
+		if err := w.persist(ctx, "take duplicates out", func() error { return w.dedupe(ctx, b, recoverTo) }); err != nil {
+			return err
+		}
+		select {
+		case w.pending <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		hand(b)
+	}
+}
+
+func (w *Writer) takeBlock(from spool.Position) *writeBlock {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var b *writeBlock
+	if n := len(w.free); n > 0 {
+		b, w.free = w.free[n-1], w.free[:n-1]
+	} else {
+		b = newWriteBlock()
+	}
+	b.reset(from)
+	return b
+}
+
+// fill reads records into b until it is full, due, or asked for by Flush.
+func (w *Writer) fill(ctx context.Context, reader *spool.Reader, b *writeBlock, lastCut time.Time) error {
+	var due time.Time
+	for {
+		at := reader.Pos()
+		b.next = max(b.next, at)
+		if b.len() >= w.opts.BlockRows || b.bytes >= maxBlockBytes {
+			return nil
+		}
+		wait := time.Duration(-1) // for as long as it takes
+		if b.records > 0 {
+			if due.IsZero() {
+				due = w.due(time.Now(), lastCut)
+			}
+			if wait = time.Until(due); wait <= 0 {
+				if len(w.inserts) < cap(w.inserts) && len(w.pending) < cap(w.pending) {
+					return nil
+				}
+				wait = busyDelay
+			}
+		}
+		readCtx, cancel := context.WithCancel(ctx)
+		w.mu.Lock()
+		flushTo := w.flushTo
+		w.cut = cancel
+		w.mu.Unlock()
+		if flushTo > b.from {
+			if at >= flushTo {
+				cancel()
+				return nil
+			}
+			// What it waits for is there to be read, or damaged and about to be skipped.
+			if wait < 0 || wait > busyDelay {
+				wait = busyDelay
+			}
+		}
+		var timer *time.Timer
+		if wait >= 0 {
+			timer = time.AfterFunc(wait, cancel)
+		}
+		records, err := reader.Read(readCtx, spool.Limit{Records: min(w.opts.BlockRows-b.len(), readRecords), Bytes: maxBlockBytes})
+		if timer != nil {
+			timer.Stop()
+		}
+		cancelled := readCtx.Err() != nil
+		cancel()
+		for i := range records {
+			b.add(records[i])
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil && !(cancelled && errors.Is(err, context.Canceled)) {
+			return fmt.Errorf("read the queue: %w", err)
+		}
+	}
+}
+
+// due is when a block whose first event was just read is to be cut: soon when there has been
+// a pause, else a whole delay after the last one, for each block makes parts to be merged.
+func (w *Writer) due(now, lastCut time.Time) time.Time {
+	soon, late := now.Add(min(idleDelay, w.opts.BlockDelay)), lastCut.Add(w.opts.BlockDelay)
+	if late.After(soon) {
+		return late
+	}
+	return soon
+}
+
+// dedupe leaves in b.rows what has to be inserted, and puts the block in flight.
+func (w *Writer) dedupe(ctx context.Context, b *writeBlock, recoverTo spool.Position) error {
+	if err := w.aside.put(b.stray, w.opts.Clock()); err != nil {
+		return fmt.Errorf("set a record aside: %w", err)
+	}
+	results := newTally()
+	results.strays = len(b.stray)
+	b.index.reset(b.len())
+	b.rows = b.rows[:0]
+	flight := w.inFlight()
+	expired := w.expiry()
+	want := map[companyDay]int{}
+	for r := range uint32(b.len()) { //nolint:gosec // bounded by BlockRows
+		id := b.ids[r]
+		switch {
+		case b.time[r] < expired:
+			results.add(b.company[r], WriterExpired)
+		case !b.index.add(b.ids, r), inAny(flight, id):
+			// Its twin is in flight: that is tried until it is in, and both stay in the queue until then.
+			results.add(b.company[r], WriterDuplicate)
+		default:
+			b.rows = append(b.rows, r)
+			want[companyDay{b.company[r], b.day(r)}]++
+		}
+	}
+	if !w.opts.Shared && len(b.rows) > 0 {
+		if err := w.dropKnown(ctx, b, want, flight, b.from <= recoverTo, results); err != nil {
+			return err
+		}
+	}
+	b.results = results
+	w.mu.Lock()
+	w.flight = append(w.flight, b)
+	w.mu.Unlock()
+	return nil
+}
+
+// dropKnown takes out of b.rows what the store has. restore says that the block may have been inserted before a crash that
+// kept the view from following.
+func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, want map[companyDay]int, flight []*writeBlock, restore bool, results *tally) error {
+	filters, err := w.seen.prepare(ctx, want, func(fn func(companyDay, event.ID)) {
+		for _, f := range flight {
+			for _, r := range f.rows {
+				fn(companyDay{f.company[r], f.day(r)}, f.ids[r])
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	var maybe []uint32
+	var last companyDay
+	filter, first := (*idFilter)(nil), true
+	sure := make([]bool, b.len())
+	for _, r := range b.rows {
+		if k := (companyDay{b.company[r], b.day(r)}); first || k != last {
+			last, filter, first = k, filters[k], false
+		}
+		if filter == nil || filter.has(b.ids[r]) {
+			maybe = append(maybe, r)
+		} else {
+			sure[r] = true
+		}
+	}
+	present, err := w.store.present(ctx, b, maybe)
+	if err != nil {
+		return err
+	}
+	w.stats.lookups.Add(int64(len(maybe)))
+	w.stats.maybes.Add(int64(len(maybe) - len(present)))
+	var known []uint32
+	keep := b.rows[:0]
+	for _, r := range b.rows {
+		if !sure[r] {
+			if _, ok := present[b.ids[r]]; ok {
+				known = append(known, r)
+				results.add(b.company[r], WriterDuplicate)
+				continue
+			}
+		}
+		keep = append(keep, r)
+	}
+	if restore && len(known) > 0 {
+		if err := w.store.repair(ctx, b, known); err != nil {
+			return err
+		}
+		w.stats.repaired.Add(int64(len(known)))
+	}
+	b.rows = keep
+	for _, r := range b.rows {
+		if f := filters[companyDay{b.company[r], b.day(r)}]; f != nil {
+			f.add(b.ids[r])
+		}
+	}
+	w.seen.settle(filters)
+	w.stats.seenBytes.Store(int64(w.seen.bytes))
+	w.stats.seenDays.Store(int64(len(w.seen.entries)))
+	w.stats.seenLoaded.Store(w.seen.loaded)
+	w.stats.seenEvictions.Store(w.seen.evictions)
+	return nil
+}
+
+// inFlight are the blocks whose events the store may not show yet.
+func (w *Writer) inFlight() []*writeBlock {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []*writeBlock
+	for _, b := range w.flight {
+		if !b.done {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+func inAny(blocks []*writeBlock, id event.ID) bool {
+	for _, b := range blocks {
+		if b.index.has(b.ids, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// expiry is the time before which ClickHouse deletes events.
+func (w *Writer) expiry() int64 {
+	if w.opts.RetentionMonths <= 0 {
+		return 0
+	}
+	return w.opts.Clock().UTC().AddDate(0, -w.opts.RetentionMonths, 0).UnixMilli()
+}
+
+// persist does fn until it succeeds or ctx ends, for fn's failures are ClickHouse's or the disk's and pass.
+func (w *Writer) persist(ctx context.Context, what string, fn func() error) error {
+	for try := 0; ; try++ {
+		err := fn()
+		if err == nil {
+			if try > 0 {
+				w.mu.Lock()
+				w.state.failing--
+				w.mu.Unlock()
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		w.failed(what, err, try)
+		if err := sleep(ctx, w.backoff(try)); err != nil {
+			return err
+		}
+	}
+}
+
+// failed notes a failure for Stats and the log: the first of a row loudly.
+func (w *Writer) failed(what string, err error, try int) {
+	w.stats.retries.Add(1)
+	w.mu.Lock()
+	w.state.lastError, w.state.lastAt = what+": "+err.Error(), w.opts.Clock()
+	if try == 0 {
+		w.state.failing++
+	}
+	w.mu.Unlock()
+	level := slog.LevelWarn
+	if try > 0 {
+		level = slog.LevelDebug
+	}
+	w.log.Log(context.Background(), level, "ClickHouse does not take events; trying again", slog.String("step", what), slog.Int("try", try+1), slog.Any("error", err))
+}
+
+func (w *Writer) backoff(try int) time.Duration {
+	d := backoffMax
+	if try < 10 {
+		d = min(backoffMax, backoffMin<<try)
+	}
+	return time.Duration(float64(d) * (0.5 + w.opts.Rand()))
+}

@@ -1,0 +1,324 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+// bring inserts a block and answers for it. It gives up only when work ends, or ctx
+// between two attempts; the block then comes again at the next start.
+func (w *Writer) bring(ctx, work context.Context, b *writeBlock) {
+	defer func() { <-w.pending }()
+	if len(b.rows) > 0 {
+		if err := w.insertRows(ctx, work, b); err != nil {
+			return
+		}
+	}
+	if w.opts.OnResult != nil {
+		b.results.each(w.opts.OnResult)
+	}
+	w.count(b.results)
+	if err := w.finish(b); err != nil {
+		w.log.Error("the queue could not be trimmed; its records will be looked up again after a restart", slog.Any("error", err))
+	}
+}
+
+func (w *Writer) count(t *tally) {
+	sum := t.sums()
+	w.stats.inserted.Add(int64(sum[WriterInserted]))
+	w.stats.duplicates.Add(int64(sum[WriterDuplicate]))
+	w.stats.expired.Add(int64(sum[WriterExpired]))
+	w.stats.setAside.Store(int64(w.aside.count()))
+}
+
+// portion is rows of a block on their way, and what became of the attempts so far.
+type portion struct {
+	b    *writeBlock
+	rows []uint32
+
+	token string
+	sent  int // how many rows went under token
+	// doubt says that an attempt ended otherwise than in a confirmation: some of the rows may be in
+	// events, some of those without their presence rows, and the attempt may even run still.
+	doubt bool
+	// lost says that the connection broke: whether the attempt still runs, or will yet, is not known.
+	lost bool
+	// spent says that ClickHouse has confirmed token. Should rows be missing yet, it
+	// remembers the token of an insert that it never completed, and a new one is due.
+	spent   bool
+	failing bool // counted in Writer.state.failing
+}
+
+// insertRows brings all of b.rows in, or sets aside those that ClickHouse refuses.
+func (w *Writer) insertRows(ctx, work context.Context, b *writeBlock) error {
+	p := &portion{b: b, rows: b.rows}
+	err := w.insertPortion(ctx, work, p)
+	if isRefusal(err) {
+		err = w.separate(ctx, work, p, err)
+	}
+	return err
+}
+
+// insertPortion tries until the rows are in. Its errors are the context's, and refusals: ClickHouse
+// will not take these rows, however often it is asked.
+func (w *Writer) insertPortion(ctx, work context.Context, p *portion) error {
+	for try := 0; ; try++ {
+		err := w.attempt(work, p)
+		if errors.Is(err, errLookAgain) {
+			continue
+		}
+		if err == nil || isRefusal(err) {
+			w.recovered(p)
+			return err
+		}
+		if work.Err() != nil {
+			return work.Err()
+		}
+		w.failed("insert a block", err, try)
+		p.failing = true
+		if err := sleep(ctx, w.backoff(try)); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *Writer) recovered(p *portion) {
+	if p.failing {
+		w.mu.Lock()
+		w.state.failing--
+		w.mu.Unlock()
+		p.failing = false
+	}
+}
+
+// errLookAgain: the insert was confirmed, but under a token that may have been used before.
+var errLookAgain = errors.New("look again")
+
+// attempt makes one. After nil all rows of p are in events, and in presence what belongs there.
+func (w *Writer) attempt(ctx context.Context, p *portion) error {
+	select {
+	case w.inserts <- struct{}{}:
+		defer func() { <-w.inserts }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if w.opts.Shared {
+		release, err := w.opts.Lock(ctx)
+		if err != nil {
+			return fmt.Errorf("take the writers' lock: %w", err)
+		}
+		defer release()
+	}
+	rows := p.rows
+	if p.doubt || w.opts.Shared {
+		var err error
+		if rows, err = w.missing(ctx, p); err != nil {
+			return err
+		}
+		if len(rows) == 0 {
+			w.inserted(p)
+			return nil
+		}
+	}
+	if p.token == "" || p.spent || len(rows) != p.sent {
+		// The same rows go under the same token, so that an attempt which arrives late after all is
+		// recognised; fewer rows must not, for they would be taken for the earlier ones.
+		p.token, p.sent, p.spent = w.nextToken(), len(rows), false
+	}
+	enc := w.encoders.Get().(*blockEncoder) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	began := time.Now()
+	err := w.store.insert(ctx, enc, p.b, rows, p.token)
+	if err != nil {
+		// The transport may still hold the encoder for a moment: it is not used again.
+		p.lost = !isAnswer(err)
+		p.doubt = p.doubt || !isUnsent(err)
+		return fmt.Errorf("insert: %w", err)
+	}
+	w.encoders.Put(enc)
+	w.stats.blocks.Add(1)
+	if w.opts.OnInsert != nil {
+		w.opts.OnInsert(len(rows), time.Since(began))
+	}
+	if p.doubt {
+		p.spent = true
+		return errLookAgain
+	}
+	w.inserted(p)
+	return nil
+}
+
+func (w *Writer) inserted(p *portion) {
+	for _, r := range p.rows {
+		p.b.results.add(p.b.company[r], WriterInserted)
+	}
+}
+
+// missing tells which rows of p are not in events, once no earlier attempt runs any more. For those that
+// are there in doubt it completes presence.
+func (w *Writer) missing(ctx context.Context, p *portion) ([]uint32, error) {
+	if p.lost && w.opts.SettleDelay > 0 {
+		if err := sleep(ctx, w.opts.SettleDelay); err != nil {
+			return nil, err
+		}
+	}
+	running := p.token
+	if w.opts.Shared {
+		running = writerPrefix // under the lock no other writer's insert has a right to run
+	}
+	if running != "" {
+		if err := w.store.quiesce(ctx, running); err != nil {
+			return nil, err
+		}
+	}
+	p.lost = false
+	present, err := w.store.present(ctx, p.b, p.rows)
+	if err != nil {
+		return nil, err
+	}
+	w.stats.verified.Add(int64(len(p.rows)))
+	var there, missing []uint32
+	for _, r := range p.rows {
+		if _, ok := present[p.b.ids[r]]; ok {
+			there = append(there, r)
+		} else {
+			missing = append(missing, r)
+		}
+	}
+	if !p.doubt { // somebody else's
+		for _, r := range there {
+			p.b.results.add(p.b.company[r], WriterDuplicate)
+		}
+		p.rows = missing
+		return missing, nil
+	}
+	if err := w.store.repair(ctx, p.b, there); err != nil {
+		return nil, err
+	}
+	w.stats.repaired.Add(int64(len(there)))
+	return missing, nil
+}
+
+const (
+	// maxSuspects is after how many refused single rows, with none taken, it is not the rows' fault.
+	maxSuspects = 32
+)
+
+// separate finds the rows that ClickHouse refuses, brings the others in and sets those aside. It condemns a row only when
+// ClickHouse has taken others since: else the table is at fault, and nothing is set aside for that.
+func (w *Writer) separate(ctx, work context.Context, p *portion, cause error) error {
+	taken := w.stats.blocks.Load()
+	for try := 0; ; try++ {
+		var suspects []uint32
+		err := w.halve(ctx, work, p, taken, &suspects, &cause)
+		if err != nil {
+			return err
+		}
+		if w.stats.blocks.Load() > taken {
+			err = w.condemn(p.b, suspects, cause)
+			if err == nil {
+				w.recovered(p)
+				return nil
+			}
+			cause = err
+		}
+		w.failed("insert rows that are refused", cause, try)
+		p.failing = true
+		if err := sleep(ctx, w.backoff(try)); err != nil {
+			return err
+		}
+		p = &portion{b: p.b, rows: suspects, doubt: true, failing: true}
+		err = w.insertPortion(ctx, work, p)
+		if !isRefusal(err) {
+			return err
+		}
+		cause = err
+	}
+}
+
+// halve tries the halves of a refused portion, and theirs, down to single rows, which are suspects.
+func (w *Writer) halve(ctx, work context.Context, p *portion, taken int64, suspects *[]uint32, cause *error) error {
+	if len(p.rows) == 1 || len(*suspects) >= maxSuspects && w.stats.blocks.Load() == taken {
+		*suspects = append(*suspects, p.rows...)
+		return nil
+	}
+	half := len(p.rows) / 2
+	for _, rows := range [][]uint32{p.rows[:half], p.rows[half:]} {
+		part := &portion{b: p.b, rows: rows, doubt: true}
+		err := w.insertPortion(ctx, work, part)
+		if isRefusal(err) {
+			*cause = err
+			err = w.halve(ctx, work, part, taken, suspects, cause)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// condemn sets rows aside for good.
+func (w *Writer) condemn(b *writeBlock, rows []uint32, cause error) error {
+	stray := make([]strayRecord, 0, len(rows))
+	for _, r := range rows {
+		e := b.eventAt(r)
+		stray = append(stray, strayRecord{key: "id " + b.ids[r].String(), data: e.AppendBinary(nil), reason: cause.Error()})
+	}
+	if err := w.aside.put(stray, w.opts.Clock()); err != nil {
+		return fmt.Errorf("set a record aside: %w", err)
+	}
+	for _, r := range rows {
+		b.results.add(b.company[r], WriterSetAside)
+	}
+	w.log.Error("ClickHouse refuses events; they are set aside", slog.Int("events", len(rows)), slog.Any("error", cause))
+	return nil
+}
+
+// nextToken names an insert for good: no other of this or an earlier life has the name.
+func (w *Writer) nextToken() string {
+	return w.name + w.epoch + "-" + strconv.FormatUint(w.tokens.Add(1), 10) + "."
+}
+
+// isAnswer tells that ClickHouse itself reported the failure: the insert has ended.
+func isAnswer(err error) bool {
+	var ex *clickhouse.Exception
+	return errors.As(err, &ex)
+}
+
+// isUnsent tells that ClickHouse cannot have got the request.
+func isUnsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// refusals are ClickHouse's errors about the data itself. Whatever is not here is taken to
+// pass: full disks, too many parts, memory limits, a schema not yet migrated.
+var refusals = map[int32]bool{
+	6:   true, // CANNOT_PARSE_TEXT
+	27:  true, // CANNOT_PARSE_INPUT_ASSERTION_FAILED
+	53:  true, // TYPE_MISMATCH
+	69:  true, // ARGUMENT_OUT_OF_BOUND
+	70:  true, // CANNOT_CONVERT_TYPE
+	117: true, // INCORRECT_DATA
+	131: true, // TOO_LARGE_STRING_SIZE
+	190: true, // SIZES_OF_ARRAYS_DONT_MATCH
+	321: true, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+	349: true, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+	407: true, // DECIMAL_OVERFLOW
+	441: true, // INVALID_PARTITION_VALUE, with 248
+	248: true, // INVALID_PARTITION_VALUE
+	469: true, // VIOLATED_CONSTRAINT
+	691: true, // UNKNOWN_ELEMENT_OF_ENUM
+}
+
+// isRefusal tells that ClickHouse will not take this data.
+func isRefusal(err error) bool {
+	var ex *clickhouse.Exception
+	return errors.As(err, &ex) && refusals[ex.Code]
+}

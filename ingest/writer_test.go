@@ -1,0 +1,138 @@
+package ingest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"gatehouse/event"
+)
+
+var testEpoch = time.Date(2026, 10, 1, 6, 0, 0, 0, time.UTC)
+
+// someEvent is a valid event out of a space small enough that duplicates happen.
+func someEvent(r *rand.Rand, space int) event.Event {
+	n := r.IntN(space)
+	s := rand.New(rand.NewPCG(uint64(n), 7)) //nolint:gosec // test data
+	types := event.Types()
+	names := []string{"Anna.Berg", "anna.berg", "JÖRG", "Ünal", "İrem", "ΣΊΣΥΦΟΣ", "o'neil", `back\tick`, "王小明", "svc$"}
+	e := event.Event{
+		CompanyID: uint32(1 + s.IntN(3)), SiteID: uint32(s.IntN(5)), //nolint:gosec // small
+		Time: testEpoch.Add(time.Duration(s.IntN(40*24*60)) * time.Minute).UnixMilli(),
+		Type: types[s.IntN(len(types))], LogonType: []uint8{2, 3, 10, 11, 255}[s.IntN(5)], Elevated: s.IntN(2) == 0,
+		User: names[s.IntN(len(names))], Computer: fmt.Sprintf("PC-%d", s.IntN(20)), Domain: "CORP", SID: "S-1-5-21-7",
+		LogonID: s.Uint64N(1 << 40), LinkedLogonID: s.Uint64N(3), LocalIP: netip.AddrFrom4([4]byte{10, 0, 0, byte(s.IntN(256))}),
+		PublicIP: netip.MustParseAddr("2001:db8::7"), Status: uint32(s.IntN(3)), SubStatus: 0xC000006A, //nolint:gosec // small
+		EventID: 4624, RecordID: uint64(s.IntN(1000)), Channel: "Security", Provider: "Microsoft-Windows-Security-Auditing", Agent: "2.1.0", //nolint:gosec // small
+	}
+	if err := e.Normalize(testEpoch.AddDate(1, 0, 0)); err != nil {
+		panic(err)
+	}
+	// The same event sent again need not look the same.
+	e.Received = e.Time + r.Int64N(1e6)
+	e.Retry = uint16(r.IntN(4)) //nolint:gosec // small
+	e.SiteID += uint32(r.IntN(2))
+	return e
+}
+
+func someEvents(r *rand.Rand, n, space int) []event.Event {
+	out := make([]event.Event, n)
+	for i := range out {
+		out[i] = someEvent(r, space)
+	}
+	return out
+}
+
+func remember(want map[event.ID]event.Event, events []event.Event) {
+	for _, e := range events {
+		if _, ok := want[e.ID()]; !ok {
+			want[e.ID()] = e
+		}
+	}
+}
+
+func TestWriterBringsEventsInOnce(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	q := testSpool(t, t.TempDir())
+	r := rand.New(rand.NewPCG(1, 1))
+	want := map[event.ID]event.Event{}
+	results := map[string]int{}
+	w, stop := runWriter(t, conn, q, WriterOptions{OnResult: func(_ uint32, result string, n int) { results[result] += n }})
+	for range 3 {
+		events := someEvents(r, 3000, 5000)
+		remember(want, events)
+		appendEvents(t, q, events)
+		flush(t, w)
+		checkStore(t, conn, want)
+	}
+	stop()
+	if got := results[WriterInserted]; got != len(want) {
+		t.Errorf("%d reported inserted, want %d", got, len(want))
+	}
+	if got := results[WriterInserted] + results[WriterDuplicate]; got != 9000 {
+		t.Errorf("%d answered, want 9000", got)
+	}
+	if q.First() != q.Last()+1 {
+		t.Errorf("the queue begins at %d after %d", q.First(), q.Last())
+	}
+}
+
+// Every column comes back as it went in, and the identity in SQL is the one in Go.
+func TestWriterColumns(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	q := testSpool(t, t.TempDir())
+	events := someEvents(rand.New(rand.NewPCG(2, 1)), 4000, 1<<30)
+	want := map[event.ID]event.Event{}
+	remember(want, events)
+	appendEvents(t, q, events)
+	w, _ := runWriter(t, conn, q, WriterOptions{})
+	flush(t, w)
+	rows, err := conn.Query(t.Context(), `SELECT id, company_id, site_id, toUnixTimestamp64Milli(time), toUnixTimestamp64Milli(received), toInt8(type), toInt8(account),
+		toString(user), toString(user_name), toString(computer), toString(computer_name), toString(domain), toString(sid), logon_id, linked_logon_id, logon_type, elevated,
+		toString(local_ip), toString(public_ip), toString(source_ip), toString(source_host), status, sub_status, event_id, record_id, content_hash,
+		toString(channel), toString(provider), toString(agent), retry FROM events`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for rows.Next() {
+		var (
+			id, user, computer, local, public, source string
+			kind, account                             int8
+			g                                         event.Event
+		)
+		if err := rows.Scan(&id, &g.CompanyID, &g.SiteID, &g.Time, &g.Received, &kind, &account, &user, &g.User, &computer, &g.Computer, &g.Domain, &g.SID,
+			&g.LogonID, &g.LinkedLogonID, &g.LogonType, &g.Elevated, &local, &public, &source, &g.SourceHost, &g.Status, &g.SubStatus, &g.EventID, &g.RecordID, &g.ContentHash,
+			&g.Channel, &g.Provider, &g.Agent, &g.Retry); err != nil {
+			t.Fatal(err)
+		}
+		g.Type, g.Account = event.Type(kind), event.Account(account) //nolint:gosec // small
+		for _, a := range []struct {
+			text string
+			to   *netip.Addr
+		}{{local, &g.LocalIP}, {public, &g.PublicIP}, {source, &g.SourceIP}} {
+			if a.text != "::" {
+				*a.to = netip.MustParseAddr(a.text).Unmap()
+			}
+		}
+		e, ok := want[event.ID([]byte(id))]
+		if !ok {
+			t.Fatalf("the store gives an id that no event has, for %+v", g)
+		}
+		if g != e {
+			t.Fatalf("came back as\n%+v, went in as\n%+v", g, e)
+		}
+		if user != event.Fold(e.User) || computer != event.Fold(e.Computer) {
+			t.Fatalf("folded to %q on %q, from %q on %q", user, computer, e.User, e.Computer)
+		}
+		seen++
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if seen != len(want) {
+		t.Fatalf("%d rows, want %d", seen, len(want))
+	}
+}
