@@ -16,14 +16,16 @@ import (
 // while the disk is slow.
 const softGroup = 4 << 20
 
-// fileIO is what the committer does to files; tests put failures in its place.
+// fileIO is what is done to files so that it lasts; tests put failures in its place.
 type fileIO struct {
-	write   func(f *os.File, b []byte, off int64) error
-	sync    func(f *os.File) error
-	reserve func(f *os.File, size int64) error
+	write    func(f *os.File, b []byte, off int64) error
+	datasync func(f *os.File) error
+	sync     func(f *os.File) error
+	syncDir  func(dir string) error
+	reserve  func(f *os.File, size int64) error
 }
 
-var osFiles = fileIO{write: writeAll, sync: datasync, reserve: reserve}
+var osFiles = fileIO{write: writeAll, datasync: datasync, sync: (*os.File).Sync, syncDir: syncDir, reserve: reserve}
 
 // group is what is written and fsynced as one block.
 type group struct {
@@ -186,7 +188,7 @@ func (s *Spool) commit(g *group) error {
 	start := time.Now()
 	err = s.io.write(seg.f, g.buf, off)
 	if err == nil {
-		err = s.io.sync(seg.f)
+		err = s.io.datasync(seg.f)
 	}
 	s.syncing.Add(int64(time.Since(start)))
 	s.commits.Add(1)
@@ -370,10 +372,10 @@ func (s *Spool) fill(g *segment, zero bool) error {
 	if err := s.io.write(g.f, putFileHeader(g.ord, g.mark), 0); err != nil {
 		return err
 	}
-	if err := g.f.Sync(); err != nil {
+	if err := s.io.sync(g.f); err != nil {
 		return err
 	}
-	return syncDir(s.dir)
+	return s.io.syncDir(s.dir)
 }
 
 // grow makes a prepared segment large enough for an unusually large group.

@@ -105,7 +105,7 @@ func (s *Spool) copyAside(segment string, r region, to string) (n int64, err err
 		return 0, err
 	}
 	n, err = io.Copy(f, io.NewSectionReader(tolerantReader{from}, r.off, r.len))
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, s.io.sync(f), f.Close())
 	if err == nil {
 		err = os.Rename(to+".tmp", to)
 	}
@@ -113,7 +113,7 @@ func (s *Spool) copyAside(segment string, r region, to string) (n int64, err err
 		_ = os.Remove(to + ".tmp")
 		return 0, err
 	}
-	return n, syncDir(filepath.Dir(to))
+	return n, s.io.syncDir(filepath.Dir(to))
 }
 
 // moveAside puts a segment's file, as it is, into damaged/.

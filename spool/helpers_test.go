@@ -3,8 +3,18 @@ package spool
 import (
 	"errors"
 	"hash/crc32"
+	"os"
 	"testing"
 )
+
+// unsynced leaves the disk out of tests whose processes do not die.
+var unsynced = fileIO{
+	write:    writeAll,
+	datasync: func(*os.File) error { return nil },
+	sync:     func(*os.File) error { return nil },
+	syncDir:  func(string) error { return nil },
+	reserve:  reserve,
+}
 
 func mustOpen(tb testing.TB, dir string, opts Options) *Spool {
 	tb.Helper()

@@ -45,7 +45,7 @@ func TestModel(t *testing.T) {
 		var s *Spool
 		var r *Reader
 		open := func() {
-			if s, err = Open(dir, opts); err != nil {
+			if s, err = open(dir, opts, unsynced); err != nil {
 				t.Fatal(err)
 			}
 			r = s.NewReader(m.pos)

@@ -144,7 +144,7 @@ func (s *Spool) scan(g *segment, minFirst Position) (res scanResult, err error) 
 	if err := checkFileHeader(hdr, g.name); err != nil {
 		return res, err
 	}
-	off, known := int64(fileHeaderSize), false
+	off := int64(fileHeaderSize)
 	g.next = minFirst
 	for off+headerSize <= g.size {
 		b, err := w.at(off, headerSize)
@@ -162,13 +162,12 @@ func (s *Spool) scan(g *segment, minFirst Position) (res scanResult, err error) 
 				break
 			}
 			r := region{off: from, len: off - from, why: "block header"}
-			if known || minFirst > 1 {
-				r.records = int64(h.first - g.next) //nolint:gosec // h.first >= g.next
+			if begin := max(g.next, s.trimmed); h.first > begin {
+				r.records = int64(h.first - begin) //nolint:gosec // compared just before
 			}
 			res.damaged = append(res.damaged, r)
 		}
 		g.add(h, off)
-		known = true
 		res.lastOff, res.lastHdr = off, h
 		off += h.size()
 	}
@@ -184,13 +183,15 @@ func (s *Spool) settle(g *segment, res scanResult, isTail bool, nextFirst Positi
 	if g.records > 0 {
 		s.next = max(s.next, g.next)
 	}
+	var cut int64
 	if isTail {
-		if err := s.checkLastBlock(g, &res); err != nil {
+		var err error
+		if cut, err = s.checkLastBlock(g, &res); err != nil {
 			return err
 		}
 	}
 	if res.dirty > g.end {
-		r := region{off: g.end, len: res.dirty - g.end, why: "end of segment"}
+		r := region{off: g.end, len: res.dirty - g.end, records: cut, why: "end of segment"}
 		switch {
 		case !isTail && nextFirst > g.next:
 			r.records = int64(nextFirst - g.next) //nolint:gosec // compared just before
@@ -237,26 +238,26 @@ func (s *Spool) shrink(g *segment) error {
 }
 
 // checkLastBlock reads the very last block: the only one that a crash can have left half
-// written below a whole header. When nothing of it is whole it is cut.
-func (s *Spool) checkLastBlock(g *segment, res *scanResult) error {
+// written below a whole header. When nothing of it is whole it is cut; the number of its records is returned.
+func (s *Spool) checkLastBlock(g *segment, res *scanResult) (cut int64, err error) {
 	if g.records == 0 {
-		return nil
+		return 0, nil
 	}
 	f, err := os.Open(s.path(g.name))
 	if err != nil {
-		return fmt.Errorf("spool: %w", err)
+		return 0, fmt.Errorf("spool: %w", err)
 	}
 	defer f.Close() //nolint:errcheck // read only
 	buf := make([]byte, res.lastHdr.size())
 	if _, err := readTolerant(f, buf, res.lastOff); err != nil {
-		return fmt.Errorf("spool: %w", err)
+		return 0, fmt.Errorf("spool: %w", err)
 	}
 	whole := false
 	if b, ok := parseBlock(res.lastHdr, buf); ok {
 		b.each(func(_ int, _ []byte, ok bool) bool { whole = ok; return !ok })
 	}
 	if whole {
-		return nil
+		return 0, nil
 	}
 	if res.dirty == g.end {
 		res.dirty = res.lastOff + int64(len(bytes.TrimRight(buf, "\x00")))
@@ -267,7 +268,7 @@ func (s *Spool) checkLastBlock(g *segment, res *scanResult) error {
 	if n := len(g.index); g.index[n-1].off == res.lastOff {
 		g.index = g.index[:n-1]
 	}
-	return nil
+	return int64(res.lastHdr.count), nil
 }
 
 // cutTail cuts the spool behind its last whole block. The numbers that the lost bytes may have had are not

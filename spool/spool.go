@@ -105,7 +105,11 @@ type Spool struct {
 
 // Open opens the spool in dir, making it when there is none. It cuts a tail torn by a crash and reports
 // damage found on the way; records already damaged in their bytes are found when they are read.
-func Open(dir string, opts Options) (_ *Spool, err error) {
+func Open(dir string, opts Options) (*Spool, error) {
+	return open(dir, opts, osFiles)
+}
+
+func open(dir string, opts Options, files fileIO) (_ *Spool, err error) {
 	if opts, err = opts.withDefaults(); err != nil {
 		return nil, err
 	}
@@ -113,7 +117,7 @@ func Open(dir string, opts Options) (_ *Spool, err error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	s := &Spool{
-		dir: dir, opts: opts, log: opts.Logger.With(slog.String("spool", dir)), io: osFiles,
+		dir: dir, opts: opts, log: opts.Logger.With(slog.String("spool", dir)), io: files,
 		wake: make(chan struct{}, 1), idle: make(chan struct{}), next: 1, trimmed: 1,
 	}
 	s.group = newGroup(nil, nil)
@@ -224,7 +228,7 @@ func (s *Spool) Close() error {
 			errs = append(errs, s.seal(active))
 		}
 	}
-	errs = append(errs, s.trim.sync(), s.trim.close(), syncDir(s.dir), s.lock.Close())
+	errs = append(errs, s.io.sync(s.trim.f), s.trim.close(), s.io.syncDir(s.dir), s.lock.Close())
 	return errors.Join(errs...)
 }
 

@@ -64,8 +64,6 @@ func (t *trimFile) write(pos Position) error {
 	return nil
 }
 
-func (t *trimFile) sync() error { return t.f.Sync() }
-
 func (t *trimFile) close() error {
 	if t == nil {
 		return nil
@@ -114,7 +112,7 @@ func (s *Spool) deleteTrimmed() error {
 	s.zombies = nil
 	s.segments = append([]*segment(nil), s.segments[n:]...)
 	s.mu.Unlock()
-	if err := s.trim.sync(); err != nil {
+	if err := s.io.sync(s.trim.f); err != nil {
 		s.mu.Lock()
 		s.zombies = append(s.zombies, victims...)
 		s.mu.Unlock()
