@@ -1,0 +1,142 @@
+package ingest
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"gatehouse/event"
+)
+
+// Events is POST /api/v1/events: many events as a JSON array, NDJSON or an Arrow stream.
+func (in *Intake) Events(w http.ResponseWriter, r *http.Request) {
+	start := in.clock()
+	p, err := in.authorize(r)
+	if err == nil {
+		err = in.events(w, r, routeBatch, &p, start, decoderFor(r.Header.Get("Content-Type")))
+	}
+	if err != nil {
+		in.refuse(w, r, routeBatch, &p, err, start)
+	}
+}
+
+// InternalEvents is POST /internal/v1/events?company=…&site=…: events in binary
+// frames from trusted local callers. It checks no key; whoever mounts it must see to
+// it that only they reach it.
+func (in *Intake) InternalEvents(w http.ResponseWriter, r *http.Request) {
+	start := in.clock()
+	q := r.URL.Query()
+	p, err := in.internal(r.Context(), q.Get("company"), q.Get("site"))
+	if err == nil {
+		err = in.events(w, r, routeInternal, &p, start, decodeFrames)
+	}
+	if err != nil {
+		in.refuse(w, r, routeInternal, &p, err, start)
+	}
+}
+
+// decoder reads a body into a batch. Its error refuses the request whole.
+type decoder func(b *batch, text []byte) error
+
+// decoderFor chooses by content type; where that says nothing, by the first bytes.
+func decoderFor(contentType string) decoder {
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	switch strings.ToLower(strings.TrimSpace(mediaType)) {
+	case "application/vnd.apache.arrow.stream":
+		return decodeArrow
+	case "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines":
+		return func(b *batch, text []byte) error { return decodeJSON(b, text, true) }
+	default:
+		return func(b *batch, text []byte) error {
+			if bytes.HasPrefix(text, arrowStart) {
+				return decodeArrow(b, text)
+			}
+			return decodeJSON(b, text, false)
+		}
+	}
+}
+
+// events reads, decodes, stores and answers. An error means that nothing was taken
+// and nothing was answered.
+func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Principal, start time.Time, decode decoder) error {
+	content, err := readBody(w, r, in.limits.BatchBytes, &in.open)
+	if err != nil {
+		return err
+	}
+	defer content.release()
+	b := newBatch(p, start, in.limits.BatchEvents)
+	if err = decode(b, content.bytes); err == nil {
+		err = in.admit(p, len(b.outcomes))
+	}
+	if err != nil {
+		b.release()
+		return err
+	}
+	if err := in.take(r.Context(), p, b); err != nil {
+		return err // b is not used again: the spool may still hold it
+	}
+	status := http.StatusOK
+	if b.unreadable == len(b.outcomes) {
+		status = http.StatusBadRequest // nothing could be read
+	}
+	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.accepted, len(b.rejections))
+	in.metrics.counted(p, b)
+	writeJSON(w, status, b.appendResult(nil, r.URL.Query().Get("results") == "all"))
+	in.metrics.request(rt, status, in.clock().Sub(start))
+	b.release()
+	return nil
+}
+
+// appendResult writes what became of the records, of all or of those not accepted.
+func (b *batch) appendResult(text []byte, all bool) []byte {
+	status := "success"
+	if b.unreadable == len(b.outcomes) {
+		status = "error"
+	}
+	text = append(text, `{"status":"`...)
+	text = append(text, status...)
+	text = append(text, `","accepted":`...)
+	text = strconv.AppendInt(text, int64(b.accepted), 10)
+	text = append(text, `,"duplicate":`...)
+	text = strconv.AppendInt(text, int64(b.duplicate), 10)
+	text = append(text, `,"rejected":`...)
+	text = strconv.AppendInt(text, int64(len(b.rejections)), 10)
+	text = append(text, `,"results":[`...)
+	next, first := 0, true
+	for i, out := range b.outcomes {
+		if out == accepted && !all {
+			continue
+		}
+		if !first {
+			text = append(text, ',')
+		}
+		first = false
+		text = append(text, `{"index":`...)
+		text = strconv.AppendInt(text, int64(i), 10)
+		switch out {
+		case accepted:
+			text = append(text, `,"status":"accepted"}`...)
+		case duplicate:
+			text = append(text, `,"status":"duplicate"}`...)
+		case rejected:
+			text = b.rejections[next].append(text)
+			next++
+		}
+	}
+	return append(text, "]}\n"...)
+}
+
+func (r *rejection) append(text []byte) []byte {
+	message := r.err.Message
+	if r.err.Code == event.CodeInternal {
+		message = "internal error"
+	}
+	text = append(text, `,"status":"rejected"`...)
+	if r.err.Field != "" {
+		text = append(append(text, `,"field":`...), quoted(r.err.Field)...)
+	}
+	text = append(append(text, `,"message":`...), quoted(message)...)
+	return append(text, '}')
+}

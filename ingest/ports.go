@@ -1,0 +1,56 @@
+package ingest
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"gatehouse/spool"
+)
+
+// Appender makes records durable. When Append returns nil all of them are on disk
+// and will come out of the spool; spool.ErrFull and spool.ErrTooLarge mean that none
+// is; after another error it is not known. It copies what it keeps: the records are
+// reused after a nil error. Implemented by *spool.Spool.
+type Appender interface {
+	Append(ctx context.Context, records ...[]byte) (spool.Position, error)
+}
+
+// Principal is whom an API key speaks for.
+type Principal struct {
+	CompanyID uint32
+	SiteID    uint32
+	Company   string         // its name, the label of its metrics
+	Location  *time.Location // of times without a zone; nil is UTC
+	MayIngest bool           // the key has the scope to send events
+}
+
+// Resolver tells whom a key speaks for, from memory: it is asked for every request.
+type Resolver interface {
+	// Resolve gives the principal of key, which is "" when the request has none. Its
+	// errors are *event.Error with the code unauthorized and the contract's words
+	// (No API key provided, Invalid API key, API key has been disabled), or
+	// unavailable when keys cannot be checked at present.
+	Resolve(ctx context.Context, key string) (Principal, error)
+	// Used notes that a key was used: from where, by which client, for how many
+	// accepted events and how many refused ones. It does no I/O.
+	Used(p Principal, from netip.Addr, agent string, accepted, refused int)
+}
+
+// Limiter bounds what a tenant sends. ok says whether n records more may be taken
+// now; else retryAfter is how long to wait. It is asked once a request, after the
+// records were counted and before any is stored.
+type Limiter interface {
+	Allow(company, site uint32, n int) (ok bool, retryAfter time.Duration)
+}
+
+// InternalResolver finds the principal for whom a trusted local caller sends, by the
+// company and site it names. Its errors are *event.Error.
+type InternalResolver func(ctx context.Context, company, site string) (Principal, error)
+
+// Probe is one thing that must work for the server to be ready. The error of Check
+// is logged and never shown.
+type Probe struct {
+	Name  string
+	Check func(ctx context.Context) error
+}
