@@ -45,7 +45,7 @@ func openSQLite(ctx context.Context, t Target) (*DB, error) {
 	}
 	read.SetMaxOpenConns(maxConns)
 	read.SetMaxIdleConns(maxConns)
-	db := &DB{dialect: SQLite, name: t.Name(), read: read, write: write}
+	db := &DB{dialect: SQLite, name: t.Name(), path: t.Path, read: read, write: write}
 	// The writer first: it is the one that may turn a new file into a WAL database.
 	for _, pool := range []*sql.DB{write, read} {
 		if err := pool.PingContext(ctx); err != nil {

@@ -28,6 +28,7 @@ const maxConns = 8
 type DB struct {
 	dialect Dialect
 	name    string
+	path    string // of a SQLite file
 	read    *sql.DB
 	write   *sql.DB
 }

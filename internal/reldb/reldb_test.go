@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"gatehouse/internal/reldb"
 	"gatehouse/internal/reldb/reldbtest"
@@ -220,6 +222,64 @@ func TestUpdate(t *testing.T) {
 		cancel()
 		if err := one.Update(canceled, func(*reldb.Tx) error { return nil }); !errors.Is(err, context.Canceled) {
 			t.Errorf("canceled: %v", err)
+		}
+	})
+}
+
+func TestWithLock(t *testing.T) {
+	t.Parallel()
+	reldbtest.Each(t, func(t *testing.T, databaseURL string) {
+		ctx := t.Context()
+		one, two := reldbtest.Open(t, databaseURL), reldbtest.Open(t, databaseURL)
+		boom := errors.New("boom")
+		if err := one.WithLock(ctx, "work", func(context.Context) error { return boom }); !errors.Is(err, boom) {
+			t.Errorf("error of the function: %v", err)
+		}
+		// At most one at a time, over both handles, and everybody has a turn.
+		var wg sync.WaitGroup
+		var inside, most, turns atomic.Int32
+		for i := range 8 {
+			db := one
+			if i%2 == 1 {
+				db = two
+			}
+			wg.Go(func() {
+				err := db.WithLock(ctx, "work", func(ctx context.Context) error {
+					most.Store(max(most.Load(), inside.Add(1)))
+					defer inside.Add(-1)
+					turns.Add(1)
+					// Others may write while the lock is held.
+					return db.Update(ctx, func(tx *reldb.Tx) error { return tx.QueryRow(ctx, `SELECT 1`).Scan(new(int)) })
+				})
+				if err != nil {
+					t.Errorf("%v", err)
+				}
+			})
+		}
+		wg.Wait()
+		if most.Load() != 1 || turns.Load() != 8 {
+			t.Errorf("%d held the lock at once, %d had a turn", most.Load(), turns.Load())
+		}
+		// Another name is another lock; the same name waits as long as its context lets it.
+		err := one.WithLock(ctx, "work", func(ctx context.Context) error {
+			if err := two.WithLock(ctx, "other", func(context.Context) error { return nil }); err != nil {
+				t.Errorf("another lock: %v", err)
+			}
+			short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			if err := two.WithLock(short, "work", func(context.Context) error {
+				t.Error("two held the lock at once")
+				return nil
+			}); !errors.Is(err, context.DeadlineExceeded) && !strings.Contains(err.Error(), "timeout") {
+				t.Errorf("waited beyond its time: %v", err)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if err := two.WithLock(ctx, "work", func(context.Context) error { return nil }); err != nil {
+			t.Errorf("the lock was not given back: %v", err)
 		}
 	})
 }
