@@ -426,3 +426,39 @@ func TestDirectoriesAndProgress(t *testing.T) {
 		t.Errorf("ended at %+v", last)
 	}
 }
+
+// FuzzText reads any text as a file: it ends, what is counted adds up, and
+// what is sent is valid.
+func FuzzText(f *testing.F) {
+	for _, s := range oneLogon {
+		f.Add([]byte(s))
+		f.Add([]byte(s + "\n" + s[:len(s)/2] + "\n" + s))
+		f.Add([]byte(utf16LE(s)))
+	}
+	f.Add([]byte("EventType,UserName,ComputerName,Timestamp\nLogon,\"a,pc,1748179801\nLogon,b,pc,1748179802\n"))
+	f.Add([]byte("[" + own("a", 1) + ",{\"x\":\n\n{" + own("b", 1)))
+	f.Add([]byte("<Event><Event "))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		sink := newMemorySink()
+		im := newImporter(sink)
+		in := &input{im: im, now: testNow, left: 1 << 20}
+		fs := newFileSummary("x")
+		imp := &fileImport{run: &run{im: im, ctx: t.Context()}, fs: &fs, state: &state{}}
+		err := in.stream(bytes.NewReader(content), "x", "", "", 0, imp.source)
+		if flushErr := imp.flush(); flushErr != nil {
+			t.Fatal(flushErr)
+		}
+		if fs.Read != fs.Accepted+fs.Duplicate+fs.Rejected+fs.Other || fs.Accepted+fs.Duplicate != len(sink.order) {
+			t.Errorf("%+v, sent %d (%v)", fs, len(sink.order), err)
+		}
+		if fs.Read+fs.DamageCount > len(content)+1 {
+			t.Errorf("%d bytes hold %d records and %d damages", len(content), fs.Read, fs.DamageCount)
+		}
+		for _, e := range sink.order {
+			again := e
+			if err := again.Normalize(testNow); err != nil || again != e {
+				t.Errorf("not valid as sent (%v): %+v", err, e)
+			}
+		}
+	})
+}

@@ -299,19 +299,19 @@ func TestHostile(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name   string
-		record func(a *asm)
+		name, want string
+		record     func(a *asm)
 	}{
-		{"templates in templates", nest(12, 500)},
-		{"deeper than any", nest(100, 1)},
-		{"a value that holds itself", func(a *asm) {
+		{"templates in templates", "more work", nest(6, 500)},
+		{"deeper than any", "nest too deep", nest(100, 1)},
+		{"a value that holds itself", "nest too deep", func(a *asm) {
 			self := &asm{}
 			for range 300 {
 				self.subst(0, typeBinXML)
 			}
 			a.instance(0, func() { a.subst(0, typeBinXML) }, val{typeBinXML, self.b})
 		}},
-		{"a definition that uses itself", func(a *asm) {
+		{"a definition that uses itself", "nest too deep", func(a *asm) {
 			def := a.pos() + 10
 			a.instance(0, func() {
 				for range 100 {
@@ -321,7 +321,7 @@ func TestHostile(t *testing.T) {
 				}
 			})
 		}},
-		{"one long text many times", func(a *asm) {
+		{"one long text many times", "more work", func(a *asm) {
 			a.instance(0, func() {
 				a.element("Event", "", nil, func() {
 					a.element("EventData", "", nil, func() {
@@ -332,7 +332,7 @@ func TestHostile(t *testing.T) {
 				})
 			}, val{typeString, encodeUTF16(strings.Repeat("x", 15_000))})
 		}},
-		{"one long attribute", func(a *asm) {
+		{"one long attribute", "more work", func(a *asm) {
 			a.instance(0, func() {
 				a.element("Event", "Name", func() {
 					for range 6000 {
@@ -341,7 +341,7 @@ func TestHostile(t *testing.T) {
 				}, nil)
 			}, val{typeString, encodeUTF16(strings.Repeat("x", 15_000))})
 		}},
-		{"elements without end", func(a *asm) {
+		{"elements without end", "nest too deep", func(a *asm) {
 			a.raw(tokFragment, 1, 1, 0)
 			for range 2000 {
 				a.raw(tokOpen)
@@ -349,7 +349,7 @@ func TestHostile(t *testing.T) {
 				a.name("a")
 			}
 		}},
-		{"more values than bytes", func(a *asm) {
+		{"more values than bytes", "more values", func(a *asm) {
 			a.raw(tokTemplate, 1)
 			a.u32(1)
 			a.u32(a.pos() + 4)
@@ -360,8 +360,8 @@ func TestHostile(t *testing.T) {
 		file := fileOf(c.record)
 		good := fileOf(logonRecord)
 		recs, damaged := readAll(t, append(file, good[fileHeaderSize:]...), Options{})
-		if len(recs) != 1 || len(damaged) == 0 {
-			t.Errorf("%s: %d records, damage %v", c.name, len(recs), damaged)
+		if len(recs) != 1 || len(damaged) != 1 || !strings.Contains(damaged[0].Reason, c.want) {
+			t.Errorf("%s: %d records, damage %v, want %q", c.name, len(recs), damaged, c.want)
 		}
 	}
 }
