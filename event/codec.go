@@ -30,7 +30,7 @@ func (e *Event) AppendBinary(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(e.Retry))
 	for _, a := range [...]netip.Addr{e.LocalIP, e.PublicIP, e.SourceIP} {
 		raw := a.AsSlice()
-		b = append(b, byte(len(raw)))
+		b = append(b, byte(len(raw))) //nolint:gosec // 0, 4 or 16
 		b = append(b, raw...)
 	}
 	for _, s := range [...]string{e.User, e.Computer, e.Domain, e.SID, e.SourceHost, e.Channel, e.Provider, e.Agent} {

@@ -84,9 +84,9 @@ func (e *Event) ID() ID {
 	var buf [256]byte
 	b := strconv.AppendUint(buf[:0], uint64(e.CompanyID), 10)
 	b = append(b, 0)
-	b = append(b, Fold(e.Computer)...)
+	b = appendFold(b, e.Computer)
 	b = append(b, 0)
-	b = append(b, Fold(e.User)...)
+	b = appendFold(b, e.User)
 	b = append(b, 0)
 	b = strconv.AppendUint(b, uint64(e.Type), 10)
 	b = append(b, 0)
@@ -107,10 +107,31 @@ func (e *Event) ID() ID {
 // Fold is the form in which names are compared: lower case.
 func Fold(name string) string { return strings.ToLower(name) }
 
+// appendFold appends Fold(name), without a new string when name is ASCII.
+func appendFold(b []byte, name string) []byte {
+	start := len(b)
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			return append(b[:start], Fold(name)...)
+		case c-'A' < 26:
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return b
+}
+
 // Normalize trims and checks e and sets what follows from the rest (domain out
 // of DOMAIN\user, account kind). now is the server's clock. The error, when
 // there is one, is a *[Error] that names the field; e is then not to be used.
 func (e *Event) Normalize(now time.Time) error {
+	if e.Type == 0 && e.EventID != 0 {
+		if err := e.typeOfEventID(); err != nil {
+			return err
+		}
+	}
 	if !e.Type.Valid() {
 		return FieldError("EventType", "is missing; send Logon, Logoff, Lock, Unlock, Disconnect, Reconnect, LogonFailed, Lockout, Startup or Shutdown")
 	}

@@ -82,7 +82,7 @@ func TestIdentityIsOfItsFieldsAlone(t *testing.T) {
 		}
 		same := e
 		same.Computer, same.User = strings.ToUpper(e.Computer), strings.ToUpper(e.User)
-		if strings.ToLower(same.Computer) != strings.ToLower(e.Computer) || strings.ToLower(same.User) != strings.ToLower(e.User) {
+		if Fold(same.Computer) != Fold(e.Computer) || Fold(same.User) != Fold(e.User) {
 			same.Computer, same.User = e.Computer, e.User // ß has no simple upper case
 		}
 		same.SiteID++

@@ -111,18 +111,20 @@ func (r *WindowsRecord) Event() (Event, bool) {
 	return e, true
 }
 
-// windowsType is the type of a record whose fields came already named as ours
-// (see [Fields]). Without a provider, the id counts only as one of the
-// Security log, whose ids are by far the most sent.
-func windowsType(provider, channel string, id uint32, logonType uint8, status uint32) (Type, bool) {
-	if provider == "" && (channel == "" || strings.EqualFold(channel, "Security")) {
+// typeOfEventID sets the type of an event whose fields came already named as
+// ours, with a Windows event id in place of a type. Without a provider, the
+// id counts only as one of the Security log, whose ids are by far the most sent.
+func (e *Event) typeOfEventID() error {
+	provider := e.Provider
+	if provider == "" && (e.Channel == "" || strings.EqualFold(e.Channel, "Security")) {
 		provider = providerSecurity
 	}
-	rule, ok := findWindowsRule(provider, id)
+	rule, ok := findWindowsRule(provider, uint32(e.EventID))
 	if !ok {
-		return 0, false
+		return FieldError("EventID", "%d of provider %q is no event that is kept; send EventType to say what it means", e.EventID, clip(e.Provider, 64))
 	}
-	return refineType(rule.typ, logonType, status), true
+	e.Type = refineType(rule.typ, e.LogonType, e.Status)
+	return nil
 }
 
 // refineType is what a type becomes by its other fields: unlocking a session

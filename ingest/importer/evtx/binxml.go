@@ -404,7 +404,7 @@ func decodeUTF16(b []byte) string {
 	if ascii {
 		out := make([]byte, len(units))
 		for i, u := range units {
-			out[i] = byte(u)
+			out[i] = byte(u) //nolint:gosec // all are below 0x80
 		}
 		return string(out)
 	}
