@@ -1,0 +1,310 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/event"
+)
+
+// oracleZones have midnight and other DST changes, half-hour and no DST.
+var oracleZones = []string{"UTC", "Europe/London", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "America/Santiago", "Africa/Cairo"}
+
+// history makes the events of one small group of people and computers around
+// start: out of order, with duplicates, missing ends, ties, crashes, sleep, UAC twins.
+func history(r *rand.Rand, company uint32, name string, start time.Time) []event.Event {
+	granularity := []int64{1, 1000, 60_000, 900_000}[r.IntN(4)]
+	span := []int64{2, 8, 36, 200}[r.IntN(4)] * int64(time.Hour/time.Millisecond)
+	withIDs, power, twins := r.IntN(3) == 0, r.IntN(3) > 0, r.IntN(6) == 0
+	types := []event.Type{event.Logon, event.Logoff, event.Lock, event.Unlock, event.Disconnect, event.Reconnect}
+	if power {
+		types = append(types, event.Startup, event.Shutdown, event.Sleep, event.Wake)
+	}
+	types = append(types, event.Logon, event.LogonFailed)
+	users, computers := 1+r.IntN(2), 1+r.IntN(2)
+	var out []event.Event
+	for i := range 3 + r.IntN(25) {
+		e := event.Event{
+			CompanyID: company, SiteID: uint32(1 + r.IntN(2)), Account: event.AccountUser, LogonType: event.LogonTypeNone,
+			Type: types[r.IntN(len(types))], Computer: fmt.Sprintf("PC-%s-%d", name, r.IntN(computers)),
+			Time: (start.UnixMilli() + r.Int64N(span)) / granularity * granularity,
+		}
+		e.Received = e.Time + 50
+		if e.Type.OfComputer() {
+			e.Account = event.AccountNone
+		} else {
+			e.User = fmt.Sprintf("User-%s-%d", name, r.IntN(users))
+			if withIDs && r.IntN(8) > 0 {
+				e.LogonID = uint64(1 + r.IntN(3))
+			}
+			if e.Type == event.Logon {
+				e.LogonType = []uint8{2, 2, 10, 3, 5, 0, 255, 255}[r.IntN(8)]
+				if twins && e.LogonID != 0 {
+					e.LinkedLogonID = uint64(1 + r.IntN(3))
+				}
+			}
+		}
+		if r.IntN(3) == 0 {
+			e.RecordID = uint64(i + 1)
+		}
+		out = append(out, e)
+	}
+	r.Shuffle(len(out), func(a, b int) { out[a], out[b] = out[b], out[a] })
+	return out
+}
+
+// distinct drops repeated identities, as the writer does.
+func distinct(events []event.Event) []event.Event {
+	seen := map[event.ID]bool{}
+	var out []event.Event
+	for _, e := range events {
+		if !seen[e.ID()] {
+			seen[e.ID()] = true
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// TestSessionsEqualReference compares session.sql, and time spent made of it,
+// with the plain Go, over 10,000 random histories: 500 of them in each of 20 companies.
+func TestSessionsEqualReference(t *testing.T) {
+	companies, histories := 20, 500
+	if testing.Short() {
+		companies = 3
+	}
+	conn := testConn(t)
+	for n := range companies {
+		zone := oracleZones[n%len(oracleZones)]
+		t.Run(fmt.Sprintf("%d-%s", n, strings.ReplaceAll(zone, "/", "-")), func(t *testing.T) {
+			c := newCompany(zone)
+			r := rand.New(rand.NewPCG(uint64(n), 20251122))
+			c.MaxSession = []time.Duration{24 * time.Hour, 6 * time.Hour, 90 * time.Minute}[n%3]
+			var events []event.Event
+			bases := []time.Time{
+				time.Date(2025, 3, 29, 20, 0, 0, 0, time.UTC), time.Date(2025, 10, 25, 20, 0, 0, 0, time.UTC),
+				time.Date(2025, 11, 1, 20, 0, 0, 0, time.UTC), time.Date(2025, 4, 5, 10, 0, 0, 0, time.UTC), time.Date(2025, 4, 24, 18, 0, 0, 0, time.UTC),
+			}
+			base := bases[n%len(bases)]
+			for h := range histories {
+				events = append(events, history(r, c.ID, fmt.Sprint(h), base)...)
+			}
+			insertEvents(t, conn, distinct(events))
+			now := base.Add(time.Duration(r.IntN(300)) * time.Hour)
+			reports := New(conn, Options{Now: func() time.Time { return now }})
+			for range 3 {
+				from := base.Add(time.Duration(r.IntN(30)-5) * time.Hour)
+				p := Params{From: from, To: from.Add(time.Duration(1+r.IntN(120)) * time.Hour), Location: c.Location, Limit: MaxLimit}
+				compareSessions(t, reports, c, p, events, now)
+			}
+		})
+	}
+}
+
+func compareSessions(t *testing.T, reports *Reports, c Company, p Params, events []event.Event, now time.Time) {
+	t.Helper()
+	ctx := context.Background()
+	from, to := p.From.UnixMilli(), p.To.UnixMilli()
+	var want []refSession
+	for _, s := range referenceSessions(events, from-SessionLookaround.Milliseconds(), to+SessionLookaround.Milliseconds(), now.UnixMilli(), c.MaxSession.Milliseconds()) {
+		if s.start < to && (s.until > from || s.start >= from || (s.reason == "open" && s.until >= from)) {
+			want = append(want, s)
+		}
+	}
+	got, err := reports.Sessions(ctx, c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	describe := make([]string, 0, len(want))
+	for _, s := range want {
+		id, lt := "-", "-"
+		if s.logonID != 0 {
+			id = fmt.Sprintf("0x%x", s.logonID)
+		}
+		if s.logonType != event.LogonTypeNone {
+			lt = fmt.Sprint(s.logonType)
+		}
+		describe = append(describe, fmt.Sprintf("%s %s %s site %d type %s in %t %d..%d active %d %s %s", s.computer, s.user, id, s.site, lt, s.signedIn, s.start, s.until, s.activeMS(), s.reason, s.confidence))
+	}
+	have := make([]string, 0, len(got.Rows))
+	for _, s := range got.Rows {
+		id, lt, until := "-", "-", now.UnixMilli()
+		if s.LogonID != nil {
+			id = *s.LogonID
+		}
+		if s.LogonType != nil {
+			lt = fmt.Sprint(*s.LogonType)
+		}
+		if s.End != nil {
+			until = s.End.UnixMilli()
+		}
+		until = max(until, s.Start.UnixMilli())
+		have = append(have, fmt.Sprintf("%s %s %s site %d type %s in %t %d..%d active %d %s %s", event.Fold(s.Computer), event.Fold(s.User), id, s.SiteID, lt, s.OpenedBy == "logon",
+			s.Start.UnixMilli(), until, int64(s.ActiveSeconds*1000+0.5), s.EndReason, s.EndConfidence))
+	}
+	diffLines(t, events, describe, have)
+	compareTimeSpent(t, reports, c, p, want)
+	comparePeak(t, reports, c, p, want)
+}
+
+// diffLines fails with the first history whose lines differ.
+func diffLines(t *testing.T, events []event.Event, want, have []string) {
+	t.Helper()
+	slices.Sort(want)
+	slices.Sort(have)
+	if slices.Equal(want, have) {
+		return
+	}
+	for i := range max(len(want), len(have)) {
+		w, h := "", ""
+		if i < len(want) {
+			w = want[i]
+		}
+		if i < len(have) {
+			h = have[i]
+		}
+		if w == h {
+			continue
+		}
+		computer, _, _ := strings.Cut(cmp.Or(w, h), " ")
+		var lines []string
+		for _, e := range events {
+			if event.Fold(e.Computer) == computer {
+				lines = append(lines, fmt.Sprintf("  %d %s user %q id %d linked %d type %d site %d", e.Time, e.Type, e.User, e.LogonID, e.LinkedLogonID, e.LogonType, e.SiteID))
+			}
+		}
+		slices.Sort(lines)
+		t.Fatalf("reference %q\nSQL       %q\nevents of %s:\n%s", w, h, computer, strings.Join(lines, "\n"))
+	}
+}
+
+func compareTimeSpent(t *testing.T, reports *Reports, c Company, p Params, sessions []refSession) {
+	t.Helper()
+	from, to := p.From.UnixMilli(), p.To.UnixMilli()
+	for _, group := range [][]string{{"user"}, {"user", "computer"}, {"site"}, {"company"}, {"user", "day"}, {"company", "day"}} {
+		p.GroupBy = group
+		got, err := reports.TimeSpent(context.Background(), c, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		days := []Day{{Start: from, End: to}}
+		if p.Grouped("day") {
+			days = Days(p.From, p.To, c.Location)
+		}
+		want := map[string]*[6]int64{}
+		for _, d := range days {
+			units := map[[2]string][]refSession{}
+			for _, s := range sessions {
+				// A session of no length belongs to the moment it began in.
+				if !(s.start < d.End && (s.until > d.Start || s.start >= d.Start)) {
+					continue
+				}
+				label, unit := "", s.user
+				if p.Grouped("user") {
+					label += s.user
+				}
+				if p.Grouped("computer") {
+					label += "|" + s.computer
+					unit += "|" + s.computer
+				}
+				if p.Grouped("site") {
+					label += fmt.Sprint("#", s.site)
+					unit += fmt.Sprint("#", s.site)
+				}
+				units[[2]string{label + "@" + d.Date, unit}] = append(units[[2]string{label + "@" + d.Date, unit}], s)
+			}
+			for k, list := range units {
+				row := want[k[0]]
+				if row == nil {
+					row = &[6]int64{}
+					want[k[0]] = row
+				}
+				var whole, active []refInterval
+				for _, s := range list {
+					whole = append(whole, refInterval{s.start, s.until})
+					active = append(active, s.active...)
+					row[4]++
+					if s.confidence != "logged" {
+						row[5]++
+					}
+				}
+				u, sum := refUnion(whole, d.Start, d.End)
+				row[0] += u
+				row[2] += sum
+				u, sum = refUnion(active, d.Start, d.End)
+				row[1] += u
+				row[3] += sum
+			}
+		}
+		have := map[string]bool{}
+		for _, row := range got.Rows {
+			label := event.Fold(row.User)
+			if row.Computer != "" {
+				label += "|" + event.Fold(row.Computer)
+			}
+			if row.SiteID != 0 {
+				label += fmt.Sprint("#", row.SiteID)
+			}
+			label += "@" + row.Day
+			have[label] = true
+			ms := func(s float64) int64 { return int64(s*1000 + 0.5) }
+			g := [6]int64{ms(row.TotalSeconds), ms(row.ActiveSeconds), ms(row.SumSeconds), ms(row.SumActiveSeconds), int64(row.Sessions), int64(row.InferredSessions)}
+			w, ok := want[label]
+			if !ok {
+				t.Fatalf("group_by %v: row %q is not in the reference: %v", group, label, g)
+			}
+			if *w != g {
+				t.Fatalf("group_by %v, %q: total, active, sums, sessions, inferred: reference %v, SQL %v", group, label, *w, g)
+			}
+		}
+		for label, w := range want {
+			if !have[label] {
+				t.Fatalf("group_by %v: row %q is missing: %v", group, label, *w)
+			}
+		}
+	}
+}
+
+func comparePeak(t *testing.T, reports *Reports, c Company, p Params, sessions []refSession) {
+	t.Helper()
+	got, err := reports.peakConcurrency(context.Background(), c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type edge struct {
+		t     int64
+		delta int
+		user  string
+	}
+	var edges []edge
+	for _, s := range sessions {
+		if b, e := max(s.start, p.From.UnixMilli()), min(s.until, p.To.UnixMilli()); e > b {
+			edges = append(edges, edge{b, 1, s.user}, edge{e, -1, s.user})
+		}
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.t, b.t), cmp.Compare(a.delta, b.delta)) })
+	open, people := map[string]int{}, 0
+	var count, peak, peakPeople int
+	for i, e := range edges {
+		count += e.delta
+		before := open[e.user]
+		open[e.user] += e.delta
+		if before == 0 {
+			people++
+		} else if open[e.user] == 0 {
+			people--
+		}
+		if i+1 == len(edges) || edges[i+1].t != e.t { // an instant counts when all of it has been taken
+			peak, peakPeople = max(peak, count), max(peakPeople, people)
+		}
+	}
+	if got.Sessions != int64(peak) || got.People != int64(peakPeople) {
+		t.Fatalf("peak: reference %d sessions, %d people; SQL %d, %d", peak, peakPeople, got.Sessions, got.People)
+	}
+}

@@ -1,0 +1,340 @@
+package query
+
+import (
+	"cmp"
+	"slices"
+	"sort"
+
+	"gatehouse/event"
+)
+
+// This file is sessions in plain Go: one event after the other, as
+// docs/reports.md tells it. It is what session.sql is held against.
+
+type refInterval struct{ start, end int64 }
+
+type refSession struct {
+	user, computer string
+	logonID        uint64
+	site           uint32
+	logonType      uint8
+	signedIn       bool
+	start, until   int64
+	active         []refInterval
+	reason         string
+	confidence     string
+}
+
+func (s refSession) activeMS() (sum int64) {
+	for _, i := range s.active {
+		sum += i.end - i.start
+	}
+	return sum
+}
+
+// Ranks, in the order in which events of one millisecond are taken.
+const (
+	rankShutdown = 1
+	rankStartup  = 2
+	rankLogoff   = 3
+	rankLogon    = 4
+	rankWake     = 5
+	rankResume   = 6
+	rankSleep    = 7
+	rankPause    = 8
+	rankTwin     = 9
+	rankCrash    = 15
+)
+
+func refRank(t event.Type) int {
+	switch t {
+	case event.Shutdown:
+		return rankShutdown
+	case event.Startup:
+		return rankStartup
+	case event.Logoff:
+		return rankLogoff
+	case event.Logon:
+		return rankLogon
+	case event.Wake:
+		return rankWake
+	case event.Unlock, event.Reconnect:
+		return rankResume
+	case event.Sleep:
+		return rankSleep
+	case event.Lock, event.Disconnect:
+		return rankPause
+	default:
+		return 0
+	}
+}
+
+func refPresence(e event.Event) bool {
+	switch e.LogonType {
+	case 2, 10, 11, 12, event.LogonTypeNone:
+		return e.Account == event.AccountUser && refRank(e.Type) != 0 && !e.Type.OfComputer()
+	default:
+		return false
+	}
+}
+
+type refMark struct {
+	t    int64
+	rank int
+	ev   event.Event
+}
+
+func (m refMark) ends() bool  { return m.rank <= rankLogoff || m.rank == rankCrash }
+func (m refMark) opens() bool { return m.rank == rankLogon || m.rank == rankResume }
+
+func refSort(marks []refMark) {
+	slices.SortStableFunc(marks, func(a, b refMark) int {
+		return cmp.Or(cmp.Compare(a.t, b.t), cmp.Compare(a.rank, b.rank), cmp.Compare(a.ev.SiteID, b.ev.SiteID), cmp.Compare(a.ev.LogonType, b.ev.LogonType))
+	})
+}
+
+// referenceSessions gives the sessions of a set of events, in no order.
+func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []refSession {
+	type key struct {
+		user string
+		id   uint64
+	}
+	byComputer := map[string][]event.Event{}
+	seen := map[event.ID]bool{}
+	for _, e := range events {
+		if e.Time < lo || e.Time >= hi || seen[e.ID()] {
+			continue
+		}
+		seen[e.ID()] = true
+		c := event.Fold(e.Computer)
+		byComputer[c] = append(byComputer[c], e)
+	}
+	var out []refSession
+	for _, evs := range byComputer {
+		power := refPower(evs)
+		low := map[key]uint64{}
+		for _, e := range evs {
+			if refPresence(e) && e.Type == event.Logon && e.LinkedLogonID != 0 && e.LogonID != 0 {
+				least := min(e.LogonID, e.LinkedLogonID)
+				for _, id := range []uint64{e.LogonID, e.LinkedLogonID} {
+					k := key{event.Fold(e.User), id}
+					if have, ok := low[k]; !ok || least < have {
+						low[k] = least
+					}
+				}
+			}
+		}
+		keys := map[key][]refMark{}
+		for _, e := range evs {
+			if !refPresence(e) || e.User == "" {
+				continue
+			}
+			k := key{event.Fold(e.User), e.LogonID}
+			if l, ok := low[k]; ok {
+				k.id = l
+			}
+			keys[k] = append(keys[k], refMark{e.Time, refRank(e.Type), e})
+		}
+		for k, marks := range keys {
+			marks = append(marks, power...)
+			refSort(marks)
+			for _, s := range refKey(marks, now, maxSession) {
+				s.logonID = k.id
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+// refPower is what befell one computer, with a crash put at the last event
+// seen before the startup that tells of it.
+func refPower(evs []event.Event) []refMark {
+	var power, switches []refMark
+	for _, e := range evs {
+		switch e.Type {
+		case event.Startup, event.Shutdown:
+			switches = append(switches, refMark{e.Time, refRank(e.Type), e})
+			fallthrough
+		case event.Sleep, event.Wake:
+			power = append(power, refMark{e.Time, refRank(e.Type), e})
+		}
+	}
+	refSort(switches)
+	for i, s := range switches {
+		if s.rank != rankStartup || (i > 0 && switches[i-1].rank == rankShutdown) {
+			continue
+		}
+		last := int64(-1)
+		for _, e := range evs {
+			if e.Time < s.t && e.LogonType != 0 && e.LogonType != 5 {
+				last = max(last, e.Time)
+			}
+		}
+		if last >= 0 {
+			power = append(power, refMark{t: last, rank: rankCrash})
+		}
+	}
+	return power
+}
+
+// refKey walks the events of one key. Logons of one millisecond are one; its
+// site and logon type are the lowest.
+func refKey(marks []refMark, now, maxSession int64) (out []refSession) {
+	var segment []refMark
+	var edge []refMark // the last logons, or end, before
+	finish := func(next int64) {
+		out = append(out, refSegment(segment, next, now, maxSession)...)
+		segment = nil
+	}
+	for i := 0; i < len(marks); i++ {
+		m := marks[i]
+		if m.rank == rankLogon {
+			group := marks[i : i+1]
+			for i+1 < len(marks) && marks[i+1].t == m.t && marks[i+1].rank == rankLogon {
+				i++
+				group = group[:len(group)+1]
+			}
+			twin := refTwin(edge, group)
+			edge = group
+			if twin { // it belongs to the open session and changes nothing
+				m.rank = rankTwin
+			} else {
+				finish(m.t)
+			}
+		} else if m.ends() {
+			edge = marks[i : i+1]
+		}
+		segment = append(segment, m)
+		if m.ends() {
+			finish(0)
+		}
+	}
+	finish(0)
+	return out
+}
+
+// refTwin tells whether logons are the UAC twin of those before: linked to them
+// with no end or other logon between.
+func refTwin(before, group []refMark) bool {
+	linked := func(marks []refMark) []event.Event {
+		var out []event.Event
+		for _, m := range marks {
+			if m.rank == rankLogon && m.ev.LinkedLogonID != 0 {
+				out = append(out, m.ev)
+			}
+		}
+		slices.SortFunc(out, func(a, b event.Event) int {
+			return cmp.Or(cmp.Compare(a.LogonID, b.LogonID), cmp.Compare(a.LinkedLogonID, b.LinkedLogonID))
+		})
+		return out
+	}
+	b, g := linked(before), linked(group)
+	return len(b) > 0 && len(g) > 0 && g[0].LinkedLogonID == b[len(b)-1].LogonID
+}
+
+// refSegment makes the sessions of one segment: from a logon, or from what came
+// after an end, to the next end or logon (at next).
+func refSegment(segment []refMark, next, now, maxSession int64) (out []refSession) {
+	var openers []refMark
+	for _, m := range segment {
+		if m.opens() {
+			openers = append(openers, m)
+		}
+	}
+	if len(openers) == 0 {
+		return nil
+	}
+	const never = int64(1) << 62
+	tail := segment[len(segment)-1]
+	closed, reason := never, "superseded"
+	switch {
+	case tail.rank == rankLogoff:
+		closed, reason = tail.t, "logoff"
+	case tail.rank == rankShutdown:
+		closed, reason = tail.t, "shutdown"
+	case tail.rank == rankCrash:
+		closed, reason = tail.t, "startup"
+	case tail.rank == rankStartup:
+		closed, reason = segment[len(segment)-2].t, "startup"
+	case next != 0:
+		closed = next
+	}
+	starts := openers[:1]
+	if reason != "logoff" {
+		for _, o := range openers[1:] {
+			if o.t >= starts[len(starts)-1].t+maxSession {
+				starts = append(starts[:len(starts):len(starts)], o)
+			}
+		}
+	}
+	for _, o := range starts {
+		s := refSession{
+			user: event.Fold(o.ev.User), computer: event.Fold(o.ev.Computer), site: o.ev.SiteID, logonType: o.ev.LogonType,
+			signedIn: o.rank == rankLogon, start: o.t, reason: reason, confidence: "inferred",
+		}
+		ended := closed
+		if reason != "logoff" && o.t+maxSession < closed {
+			ended, s.reason = o.t+maxSession, "max_session"
+		}
+		if s.reason == "logoff" || s.reason == "shutdown" {
+			s.confidence = "logged"
+		}
+		if ended > now {
+			s.reason, s.confidence = "open", "open"
+		}
+		if s.reason == "superseded" && ended == s.start {
+			continue
+		}
+		s.until = max(s.start, min(ended, now))
+		s.active = refActive(segment, s.start, s.until)
+		out = append(out, s)
+	}
+	return out
+}
+
+// refActive walks a segment and keeps the stretches in which the session is
+// neither away (locked, disconnected) nor asleep.
+func refActive(segment []refMark, start, until int64) (out []refInterval) {
+	away, asleep := false, false
+	for i, m := range segment {
+		switch m.rank {
+		case rankLogon, rankResume:
+			away, asleep = false, false
+		case rankPause:
+			away = true
+		case rankSleep:
+			asleep = true
+		case rankWake:
+			asleep = false
+		}
+		end := until
+		if i+1 < len(segment) {
+			end = min(until, segment[i+1].t)
+		}
+		if begin := max(m.t, start); !away && !asleep && end > begin {
+			out = append(out, refInterval{begin, end})
+		}
+	}
+	return out
+}
+
+// refUnion is the length of the union of intervals within [lo, hi), and their plain sum.
+func refUnion(intervals []refInterval, lo, hi int64) (union, sum int64) {
+	clipped := make([]refInterval, 0, len(intervals))
+	for _, i := range intervals {
+		if s, e := max(i.start, lo), min(i.end, hi); e > s {
+			clipped = append(clipped, refInterval{s, e})
+			sum += e - s
+		}
+	}
+	sort.Slice(clipped, func(a, b int) bool { return clipped[a].start < clipped[b].start })
+	covered := lo
+	for _, i := range clipped {
+		if s := max(i.start, covered); i.end > s {
+			union += i.end - s
+		}
+		covered = max(covered, i.end)
+	}
+	return union, sum
+}
