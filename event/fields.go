@@ -271,7 +271,7 @@ func parseType(raw []byte) (Type, bool) {
 // parseUint reads decimal or 0x-hexadecimal. "true" and "false" stand for 1 and
 // 0: the old agent sends "retry": true. "-" stands for nothing, as Windows writes it.
 func parseUint(raw []byte) (uint64, error) {
-	if v, ok := digitsOnly(raw); ok {
+	if v, ok := plainDigits(raw); ok {
 		return v, nil
 	}
 	s := strings.TrimSpace(string(raw))
@@ -287,12 +287,28 @@ func parseUint(raw []byte) (uint64, error) {
 	return strconv.ParseUint(s, 10, 64)
 }
 
-// digitsOnly is parseUint for plain decimal that cannot overflow.
-func digitsOnly(raw []byte) (uint64, bool) {
+// plainDigits is parseUint for plain decimal, and hexadecimal behind 0x, that cannot overflow.
+func plainDigits(raw []byte) (uint64, bool) {
+	v := uint64(0)
+	if len(raw) > 2 && len(raw) <= 2+16 && raw[0] == '0' && raw[1] == 'x' {
+		for _, c := range raw[2:] {
+			switch {
+			case c-'0' <= 9:
+				c -= '0'
+			case c-'a' < 6:
+				c -= 'a' - 10
+			case c-'A' < 6:
+				c -= 'A' - 10
+			default:
+				return 0, false
+			}
+			v = v<<4 | uint64(c)
+		}
+		return v, true
+	}
 	if len(raw) == 0 || len(raw) > 19 {
 		return 0, false
 	}
-	v := uint64(0)
 	for _, c := range raw {
 		if c -= '0'; c > 9 {
 			return 0, false
@@ -315,6 +331,10 @@ func parseBool(s string) (bool, error) {
 // parseAddr reads an IP address. What Windows and the old agents write for "no
 // address" counts as none: "-", "LOCAL", "Unknown", "N/A".
 func parseAddr(id FieldID, raw []byte, dst *netip.Addr) error {
+	if a, ok := parseIPv4(raw); ok {
+		*dst = a
+		return nil
+	}
 	s := strings.TrimSpace(string(raw))
 	switch strings.ToLower(s) {
 	case "", "-", "local", "unknown", "n/a", "none", "null":
@@ -326,6 +346,34 @@ func parseAddr(id FieldID, raw []byte, dst *netip.Addr) error {
 	}
 	*dst = a.Unmap().WithZone("")
 	return nil
+}
+
+// parseIPv4 is the fast road for what most addresses are: four decimal numbers.
+func parseIPv4(raw []byte) (netip.Addr, bool) {
+	var a [4]byte
+	part, digits, value := 0, 0, 0
+	for _, c := range raw {
+		switch {
+		case c-'0' <= 9:
+			if digits > 0 && value == 0 { // a leading zero, which some read as octal
+				return netip.Addr{}, false
+			}
+			value = 10*value + int(c-'0')
+			if digits++; value > 255 {
+				return netip.Addr{}, false
+			}
+		case c == '.' && digits > 0 && part < 3:
+			a[part] = byte(value) //nolint:gosec // at most 255
+			part, digits, value = part+1, 0, 0
+		default:
+			return netip.Addr{}, false
+		}
+	}
+	if part != 3 || digits == 0 {
+		return netip.Addr{}, false
+	}
+	a[3] = byte(value) //nolint:gosec // at most 255
+	return netip.AddrFrom4(a), true
 }
 
 // HashContent is a number that tells raw records apart which carry no record

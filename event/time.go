@@ -35,6 +35,9 @@ func parseTime[T string | []byte](text T, loc *time.Location) (int64, error) {
 	if ms, ok := parseRFC3339(text); ok {
 		return ms, nil
 	}
+	if ms, ok := parseClock(text, loc); ok {
+		return ms, nil
+	}
 	s := strings.TrimSpace(string(text))
 	if s == "" {
 		return 0, FieldError("Timestamp", "is missing; send RFC 3339, for example 2025-05-25T14:30:00Z")
@@ -61,19 +64,11 @@ func clip(s string, n int) string {
 // parseRFC3339 is the fast road for what nearly every agent sends:
 // 2006-01-02T15:04:05[.fraction](Z|±hh:mm).
 func parseRFC3339[T string | []byte](s T) (int64, bool) {
-	if len(s) < len("2006-01-02T15:04:05Z") || s[4] != '-' || s[7] != '-' || (s[10] != 'T' && s[10] != 't') || s[13] != ':' || s[16] != ':' {
+	if len(s) < len("2006-01-02T15:04:05Z") || (s[10] != 'T' && s[10] != 't') {
 		return 0, false
 	}
-	year, ok1 := digits(s[0:4])
-	month, ok2 := digits(s[5:7])
-	day, ok3 := digits(s[8:10])
-	hour, ok4 := digits(s[11:13])
-	minute, ok5 := digits(s[14:16])
-	second, ok6 := digits(s[17:19])
-	if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
-		return 0, false
-	}
-	if day > daysIn(year, month) {
+	clock, ok := civilSeconds(s)
+	if !ok {
 		return 0, false
 	}
 	rest := s[19:]
@@ -105,8 +100,71 @@ func parseRFC3339[T string | []byte](s T) (int64, bool) {
 	default:
 		return 0, false
 	}
-	unix := daysFromCivil(year, month, day)*86400 + int64(hour*3600+minute*60+second-offset)
-	return unix*1000 + int64(millis), true
+	return (clock-int64(offset))*1000 + int64(millis), true
+}
+
+// parseClock is the fast road for what old agents send, "2006-01-02 15:04:05" alone or
+// with a zone's short name behind it. parseLoose reads the same to the same time.
+func parseClock[T string | []byte](s T, loc *time.Location) (int64, bool) {
+	if len(s) < 19 || (s[10] != ' ' && s[10] != 'T') || len(s) > 19+1+5 {
+		return 0, false
+	}
+	clock, ok := civilSeconds(s)
+	if !ok {
+		return 0, false
+	}
+	var buf [5]byte
+	zone := buf[:0]
+	if len(s) > 19 {
+		if s[19] != ' ' || len(s) < 19+1+2 {
+			return 0, false
+		}
+		for i := 20; i < len(s); i++ {
+			c := s[i] &^ 0x20
+			if c-'A' >= 26 {
+				return 0, false
+			}
+			zone = append(zone, c)
+		}
+	}
+	if loc == nil {
+		loc = time.UTC
+	}
+	if len(zone) > 0 && loc == time.UTC && string(zone) != "UTC" {
+		minutes, ok := zoneMinutes[string(zone)]
+		return (clock - int64(minutes)*60) * 1000, ok
+	}
+	u := time.Unix(clock, 0).UTC()
+	local := time.Date(u.Year(), u.Month(), u.Day(), u.Hour(), u.Minute(), u.Second(), 0, loc)
+	if len(zone) == 0 {
+		return local.UnixMilli(), true
+	}
+	if name, _ := local.Zone(); len(name) == len(zone) && strings.EqualFold(name, string(zone)) {
+		return local.UnixMilli(), true
+	}
+	minutes, ok := zoneMinutes[string(zone)]
+	return (clock - int64(minutes)*60) * 1000, ok
+}
+
+// civilSeconds reads the first 19 characters as a date and a time of day, whatever
+// stands between them, to seconds since 1970 as if they were UTC.
+func civilSeconds[T string | []byte](s T) (int64, bool) {
+	if s[4] != '-' || s[7] != '-' || s[13] != ':' || s[16] != ':' {
+		return 0, false
+	}
+	year, ok1 := digits(s[0:4])
+	month, ok2 := digits(s[5:7])
+	day, ok3 := digits(s[8:10])
+	hour, ok4 := digits(s[11:13])
+	minute, ok5 := digits(s[14:16])
+	second, ok6 := digits(s[17:19])
+	if !(ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || second > 59 {
+		return 0, false
+	}
+	if day > daysIn(year, month) {
+		return 0, false
+	}
+	return daysFromCivil(year, month, day)*86400 + int64(hour*3600+minute*60+second), true
 }
 
 func digits[T string | []byte](s T) (int, bool) {
@@ -122,12 +180,39 @@ func digits[T string | []byte](s T) (int, bool) {
 }
 
 func daysIn(year, month int) int {
-	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+	switch month {
+	case 4, 6, 9, 11:
+		return 30
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	default:
+		return 31
+	}
 }
 
-// daysFromCivil counts the days from 1970-01-01 to a date of the Gregorian calendar.
+// daysFromCivil counts the days from 1970-01-01 to a date of the Gregorian calendar. The
+// year begins in March here, so that the leap day is its last.
 func daysFromCivil(year, month, day int) int64 {
-	return time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC).Unix() / 86400
+	if month <= 2 {
+		year--
+		month += 12
+	}
+	era := floorDiv(year, 400)
+	yearOfEra := year - era*400
+	dayOfYear := (153*(month-3)+2)/5 + day - 1
+	dayOfEra := yearOfEra*365 + yearOfEra/4 - yearOfEra/100 + dayOfYear
+	return int64(era)*146097 + int64(dayOfEra) - 719468
+}
+
+func floorDiv(a, b int) int {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
 }
 
 // parseNumber reads Unix seconds (with or without fraction), Unix

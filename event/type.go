@@ -1,6 +1,9 @@
 package event
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Type is what happened. The numbers are stored (ClickHouse Enum8 and spool):
 // they never change their meaning.
@@ -182,7 +185,12 @@ func ClassifyAccount(user, sid string, logonType uint8) Account {
 	case strings.HasPrefix(sid, "S-1-5-80-"), strings.HasPrefix(sid, "S-1-5-82-"), strings.HasPrefix(sid, "S-1-5-83-"):
 		return AccountService
 	}
-	switch u := strings.ToUpper(user); {
+	var buf [32]byte
+	upper, short := appendUpper(buf[:0], user)
+	if !short {
+		upper = []byte(strings.ToUpper(user))
+	}
+	switch u := string(upper); {
 	case u == "" || u == "-":
 		return AccountNone
 	case u == "SYSTEM", u == "LOCAL SERVICE", u == "NETWORK SERVICE", u == "LOCALSYSTEM":
@@ -198,6 +206,25 @@ func ClassifyAccount(user, sid string, logonType uint8) Account {
 		return AccountComputer
 	}
 	return AccountUser
+}
+
+// appendUpper appends name in upper case to dst. It reports false for a name that is not
+// ASCII or longer than dst can hold.
+func appendUpper(dst []byte, name string) ([]byte, bool) {
+	if len(name) > cap(dst) {
+		return nil, false
+	}
+	for i := 0; i < len(name); i++ {
+		c := name[i]
+		switch {
+		case c >= utf8.RuneSelf:
+			return nil, false
+		case c-'a' < 26:
+			c -= 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst, true
 }
 
 // isNumbered tells whether s is prefix followed by digits alone.
