@@ -53,9 +53,6 @@ func decodeArrow(b *batch, text []byte) (err error) {
 	if err := reader.Err(); err != nil {
 		return arrowError(source, mem, err)
 	}
-	if len(b.outcomes) == 0 {
-		return event.Errorf(event.CodeInvalid, "the Arrow stream holds no records")
-	}
 	return nil
 }
 

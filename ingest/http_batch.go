@@ -67,7 +67,11 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	}
 	defer content.release()
 	b := newBatch(p, start, in.limits.BatchEvents)
-	if err = decode(b, content.bytes); err == nil {
+	err = decode(b, content.bytes)
+	if err == nil && len(b.outcomes) == 0 {
+		err = errNoRecords
+	}
+	if err == nil {
 		err = in.admit(p, len(b.outcomes))
 	}
 	if err != nil {
@@ -88,6 +92,8 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	b.release()
 	return nil
 }
+
+var errNoRecords = event.Errorf(event.CodeInvalid, "the body holds no records")
 
 // appendResult writes what became of the records, of all or of those not accepted.
 func (b *batch) appendResult(text []byte, all bool) []byte {

@@ -35,7 +35,7 @@ func (e *jsonError) Error() string {
 // members that mean the same field the last one that is not null counts. It is
 // hand-written because it is the hot path of every event: it allocates nothing,
 // and a member whose name stands where it stood in the record before costs one
-// comparison. The general decoders take two to six times as long
+// comparison. The general decoders take five times as long and more
 // (BenchmarkJSONRecord), and the fuzz tests hold it to encoding/json.
 //
 // The fields alias the text and the scanner's scratch space: they are good until
