@@ -44,11 +44,18 @@ const (
 )
 
 // Paths of the system that the library and the Go runtime read. What does not
-// exist is left out. /proc and /sys tell it memory, processors and limits.
+// exist is left out. /proc is not open as a whole: the environment and the
+// memory of other processes of the same user are in it.
 var (
 	fenceSystem  = []string{"/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"}
 	fenceRuntime = []string{
-		"/proc", "/sys", "/usr/share/zoneinfo", "/etc/localtime", "/etc/ld.so.cache", "/etc/ld.so.preload",
+		"/proc/self/status", "/proc/self/statm", "/proc/self/stat", "/proc/self/smaps_rollup", "/proc/self/maps",
+		"/proc/self/limits", "/proc/self/cgroup", "/proc/self/mountinfo", "/proc/self/mounts", "/proc/self/fd", "/proc/self/task",
+		"/proc/self/io", "/proc/self/net/dev", "/proc/self/auxv",
+		"/proc/meminfo", "/proc/cpuinfo", "/proc/stat", "/proc/loadavg", "/proc/uptime", "/proc/vmstat", "/proc/version",
+		"/proc/filesystems", "/proc/sys/vm", "/proc/sys/kernel", "/proc/pressure",
+		"/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm", "/sys/block", "/sys/class/block",
+		"/usr/share/zoneinfo", "/etc/localtime", "/etc/ld.so.cache", "/etc/ld.so.preload",
 		"/etc/ld.so.conf", "/etc/ld.so.conf.d", "/dev/urandom", "/dev/random", "/usr/share/locale", "/usr/lib/locale",
 	}
 )

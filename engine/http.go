@@ -10,15 +10,22 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"runtime"
+	"strconv"
 	"strings"
 )
 
 // ServerDisplayName is what the engine calls itself.
 const ServerDisplayName = "gatehouse-engine"
 
+// pidHeader tells the supervisor which process answers.
+const pidHeader = "X-Gatehouse-Engine-Pid"
+
 // appendSize is how much of an insert's data is handed to the engine at once.
 const appendSize = 256 << 10
+
+var pid = strconv.Itoa(os.Getpid())
 
 // handler is ClickHouse's HTTP interface on a database.
 type handler struct {
@@ -48,6 +55,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hd := w.Header()
 	hd.Set("X-ClickHouse-Server-Display-Name", ServerDisplayName)
 	hd.Set("X-ClickHouse-Timezone", "UTC")
+	hd.Set(pidHeader, pid)
 	req, err := parseRequest(r)
 	resp := newResponse(w, req, h.tmp)
 	defer resp.held.close()

@@ -121,6 +121,7 @@ var usersTemplate = template.Must(template.New("users").Funcs(template.FuncMap{"
       {{- end}}
       <implicit_select>0</implicit_select>
       <http_max_tries>1</http_max_tries>
+      <s3_retry_attempts>0</s3_retry_attempts>
       <log_queries>0</log_queries>
       <allow_introspection_functions>0</allow_introspection_functions>
     </default>

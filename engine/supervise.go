@@ -117,22 +117,21 @@ func (e *Engine) supervise(ctx context.Context, first chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	backoff := restartBackoffMin
-	for started := false; ; started = true {
+	answered := false
+	for {
 		began := time.Now()
 		err := e.runChild(ctx, func() {
-			if !started {
+			if !answered {
+				answered = true
 				first <- nil
 			}
 		})
 		if ctx.Err() != nil {
 			return
 		}
-		if !started {
-			select {
-			case first <- err: // it never answered
-				return
-			default: // it answered, and died since
-			}
+		if !answered {
+			first <- err
+			return
 		}
 		if time.Since(began) > restartHealthy {
 			backoff = restartBackoffMin
@@ -174,7 +173,7 @@ func (e *Engine) runChild(ctx context.Context, answered func()) error {
 	probing, stopProbe := context.WithCancel(ctx)
 	defer stopProbe()
 	up := make(chan struct{})
-	go e.probe(probing, up)
+	go e.probe(probing, cmd.Process.Pid, up)
 	for {
 		select {
 		case <-up:
@@ -197,8 +196,9 @@ func (e *Engine) runChild(ctx context.Context, answered func()) error {
 	}
 }
 
-// probe closes up when the child answers a query.
-func (e *Engine) probe(ctx context.Context, up chan<- struct{}) {
+// probe closes up when the child answers a query. An answer of another process,
+// which has the directory and so the socket, does not count.
+func (e *Engine) probe(ctx context.Context, pid int, up chan<- struct{}) {
 	client := &http.Client{Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return e.dialSocket(ctx) },
 		DisableKeepAlives: true,
@@ -212,7 +212,8 @@ func (e *Engine) probe(ctx context.Context, up chan<- struct{}) {
 		if res, err := client.Do(req); err == nil {
 			b, _ := io.ReadAll(io.LimitReader(res.Body, 16))
 			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK && string(b) == "1\n" {
+			if res.StatusCode == http.StatusOK && string(b) == "1\n" &&
+				res.Header.Get(pidHeader) == strconv.Itoa(pid) {
 				close(up)
 				return
 			}

@@ -1,0 +1,288 @@
+//go:build linux || darwin
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+func TestRestartAfterKill(t *testing.T) {
+	e := startEngine(t, Config{}, true)
+	c := openClient(t, e.Options())
+	mustExec(t, c, "CREATE TABLE kept (a UInt64) ENGINE = MergeTree ORDER BY a")
+	mustExec(t, c, "INSERT INTO kept VALUES (1), (2)")
+	for i := range 3 {
+		pid := e.Pid()
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, "a new engine", func() bool { return e.Ready() && e.Pid() != pid && e.Pid() != 0 })
+		if e.Restarts() != i+1 {
+			t.Errorf("%d restarts counted, want %d", e.Restarts(), i+1)
+		}
+		var n uint64
+		// The first statement after a death may find a dead pooled connection.
+		var err error
+		for range 3 {
+			if err = c.QueryRow(context.Background(), "SELECT count() FROM kept").Scan(&n); err == nil {
+				break
+			}
+		}
+		if err != nil || n != 2 {
+			t.Fatalf("%d rows, %v", n, err)
+		}
+	}
+}
+
+// A dial while the engine is down waits for it instead of failing.
+func TestDialWaitsForRestart(t *testing.T) {
+	e := startEngine(t, Config{}, true)
+	pid := e.Pid()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the death to be noticed", func() bool { return !e.Ready() })
+	if r := post(t, e, "SELECT 1", nil); r.body != "1\n" {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := e.DialContext(ctx, "", ""); err == nil {
+		t.Error("a cancelled dial succeeded")
+	}
+}
+
+func TestDirInUse(t *testing.T) {
+	e := startEngine(t, Config{}, true)
+	_, err := Start(context.Background(), Config{Dir: e.cfg.Dir})
+	if !errors.Is(err, ErrDirInUse) || !strings.Contains(err.Error(), e.cfg.Dir) || !strings.Contains(err.Error(), fmt.Sprint(e.Pid())) {
+		t.Fatalf("got %v", err)
+	}
+	if r := post(t, e, "SELECT 1", nil); r.body != "1\n" {
+		t.Fatalf("the first engine suffered: %s", r.body)
+	}
+}
+
+func TestLibraryMissing(t *testing.T) {
+	t.Setenv(LibraryEnv, filepath.Join(t.TempDir(), "none.so"))
+	if _, err := Start(context.Background(), Config{Dir: t.TempDir()}); !errors.Is(err, ErrLibraryMissing) {
+		t.Errorf("got %v", err)
+	}
+	t.Setenv(LibraryEnv, "")
+	t.Chdir(t.TempDir())
+	_, err := FindLibrary("", filepath.Join(t.TempDir(), "bin", "gatehouse"))
+	if !errors.Is(err, ErrLibraryMissing) || !strings.Contains(err.Error(), "npm ci --prefix engine") || !strings.Contains(err.Error(), "make setup") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFindLibraryOrder(t *testing.T) {
+	root := t.TempDir()
+	exe := filepath.Join(root, "bin", "gatehouse")
+	put := func(p ...string) string {
+		f := filepath.Join(append([]string{root}, p...)...)
+		if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil { //nolint:gosec // a test's directory
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	pkg, file := libraryPackage()
+	if pkg == "" {
+		t.Skip("no library for this platform")
+	}
+	t.Setenv(LibraryEnv, "")
+	want := put("engine", "node_modules", pkg, file)
+	if got, err := FindLibrary("", exe); err != nil || got != want {
+		t.Errorf("source tree: %s %v", got, err)
+	}
+	want = put("bin", "lib", file)
+	if got, err := FindLibrary("", exe); err != nil || got != want {
+		t.Errorf("beside the executable: %s %v", got, err)
+	}
+	want = put("elsewhere", "x.so")
+	t.Setenv(LibraryEnv, want)
+	if got, err := FindLibrary("", exe); err != nil || got != want {
+		t.Errorf("environment: %s %v", got, err)
+	}
+}
+
+// A data directory that is no directory, and a library that is none, end the
+// start with the child's words instead of a restart loop.
+func TestStartFailures(t *testing.T) {
+	needLibrary(t)
+	f := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(f, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(context.Background(), Config{Dir: f}); err == nil {
+		t.Error("started in a file")
+	}
+	if _, err := Start(context.Background(), Config{Dir: t.TempDir(), Library: f}); err == nil || !strings.Contains(err.Error(), "load engine library") {
+		t.Errorf("bad library: %v", err)
+	}
+}
+
+// A long data directory does not fit into a socket address; the engine works all the same.
+func TestLongDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long directory name/", 6))
+	e := startEngine(t, Config{Dir: dir}, true)
+	if r := post(t, e, "SELECT 1", nil); r.body != "1\n" {
+		t.Fatal(r.body)
+	}
+	st, err := os.Stat(e.Socket())
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("socket: %v %v", st.Mode(), err)
+	}
+	st, err = os.Stat(filepath.Dir(e.Socket()))
+	if err != nil || st.Mode().Perm() != 0o700 {
+		t.Errorf("socket's directory: %v %v", st.Mode(), err)
+	}
+}
+
+// The child goes when its parent goes, even by SIGKILL: here the parent is a
+// process of its own.
+func TestDiesWithParent(t *testing.T) {
+	needLibrary(t)
+	if dir := os.Getenv("GATEHOUSE_TEST_PARENT"); dir != "" {
+		e, err := Start(context.Background(), Config{Dir: dir})
+		if err != nil {
+			fmt.Println("failed", err)
+			return
+		}
+		fmt.Println("pid", e.Pid())
+		select {}
+	}
+	lib, err := FindLibrary("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.run=^TestDiesWithParent$") //nolint:gosec // this binary
+	cmd.Env = append(os.Environ(), "GATEHOUSE_TEST_PARENT="+dir, LibraryEnv+"="+lib)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Fscanf(out, "pid %d\n", &pid); err != nil {
+		rest, _ := io.ReadAll(out)
+		t.Fatalf("%v %s", err, rest)
+	}
+	if err := syscall.Kill(pid, 0); err != nil {
+		t.Fatalf("the child %d is not there: %v", pid, err)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	// Once the directory can be opened again the child is gone.
+	waitFor(t, "the child to end", func() bool {
+		l, err := lockDir(dir)
+		if err == nil {
+			_ = l.Close()
+		}
+		return err == nil
+	})
+}
+
+// Kill -9 under insert load, many times: every acknowledged block is there
+// once, whether its acknowledgement was lost or not, in the table and in the
+// sums of its view.
+func TestKillUnderLoad(t *testing.T) {
+	e := startEngine(t, Config{}, true)
+	ctx := context.Background()
+	o := e.Options()
+	c := openClient(t, o)
+	mustExec(t, c, `CREATE TABLE load (w UInt8, block UInt32, n UInt32) ENGINE = MergeTree ORDER BY (w, block)
+		SETTINGS non_replicated_deduplication_window = 10000`)
+	mustExec(t, c, `CREATE TABLE load_sum (w UInt8, rows SimpleAggregateFunction(sum, UInt64), s SimpleAggregateFunction(sum, UInt64))
+		ENGINE = AggregatingMergeTree ORDER BY w SETTINGS non_replicated_deduplication_window = 10000`)
+	mustExec(t, c, "CREATE MATERIALIZED VIEW load_mv TO load_sum AS SELECT w, count() AS rows, sum(n) AS s FROM load GROUP BY w")
+
+	const writers, perBlock = 3, 2000
+	kills := 8
+	if testing.Short() {
+		kills = 3
+	}
+	stop := make(chan struct{})
+	var acked [writers]atomic.Int64
+	var retries atomic.Int64
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for block := 0; ; block++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				// The same block under the same token until it is acknowledged.
+				for {
+					q := clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+						"insert_deduplication_token":                         fmt.Sprintf("%d-%d", w, block),
+						"deduplicate_blocks_in_dependent_materialized_views": 1,
+					}))
+					b, err := c.PrepareBatch(q, "INSERT INTO load")
+					if err == nil {
+						for i := range perBlock {
+							_ = b.Append(uint8(w), uint32(block), uint32(i)) //nolint:gosec // small
+						}
+						err = b.Send()
+					}
+					if err == nil {
+						acked[w].Add(1)
+						break
+					}
+					retries.Add(1)
+					time.Sleep(10 * time.Millisecond)
+				}
+			}
+		})
+	}
+	for k := range kills {
+		before := acked[0].Load() + acked[1].Load() + acked[2].Load()
+		waitFor(t, "inserts to go on", func() bool { return acked[0].Load()+acked[1].Load()+acked[2].Load() > before+int64(3+k%5) })
+		pid := e.Pid()
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		waitFor(t, "a new engine", func() bool { return e.Ready() && e.Pid() != pid })
+	}
+	close(stop)
+	wg.Wait()
+	if e.Restarts() != kills {
+		t.Errorf("%d restarts, want %d", e.Restarts(), kills)
+	}
+	for w := range writers {
+		blocks := uint64(acked[w].Load()) //nolint:gosec // small
+		var rows, distinct, mvRows, mvSum uint64
+		if err := c.QueryRow(ctx, `SELECT (SELECT count() FROM load WHERE w = {w:UInt8}), (SELECT uniqExact(block, n) FROM load WHERE w = {w:UInt8}),
+			(SELECT sum(rows) FROM load_sum WHERE w = {w:UInt8}), (SELECT sum(s) FROM load_sum WHERE w = {w:UInt8})`,
+			clickhouse.Named("w", fmt.Sprint(w))).Scan(&rows, &distinct, &mvRows, &mvSum); err != nil {
+			t.Fatal(err)
+		}
+		want := blocks * perBlock
+		if rows != want || distinct != want || mvRows != want || mvSum != blocks*perBlock*(perBlock-1)/2 {
+			t.Errorf("writer %d: %d rows, %d distinct, %d in the view with sum %d; acknowledged %d", w, rows, distinct, mvRows, mvSum, want)
+		}
+	}
+	t.Logf("%d kills, %d blocks acknowledged, %d retries", kills, acked[0].Load()+acked[1].Load()+acked[2].Load(), retries.Load())
+}
