@@ -54,7 +54,7 @@ func (g *group) size() int64 { return int64(len(g.buf) + len(g.table)) }
 //   - ErrClosed: nothing was stored;
 //   - any other error, the context's too: it is not known whether they were stored.
 //
-// The records may be reused after the return, except after an error of the context.
+// The records may be reused after the return, whatever it is.
 func (s *Spool) Append(ctx context.Context, records ...[]byte) (last Position, err error) {
 	need := int64(headerSize + endSize)
 	for _, r := range records {

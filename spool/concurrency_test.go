@@ -25,7 +25,7 @@ func TestConcurrent(t *testing.T) {
 			for n := 0; n < each; {
 				var recs [][]byte
 				for i := range min(1+(a+n)%5, each-n) {
-					b := binary.LittleEndian.AppendUint64(nil, uint64(a)<<32|uint64(n+i)) //nolint:gosec // small numbers
+					b := binary.LittleEndian.AppendUint64(nil, uint64(a)<<32|uint64(n+i))
 					recs = append(recs, append(b, make([]byte, (a*n)%200)...))
 				}
 				_, err := s.Append(ctx, recs...)
@@ -114,7 +114,7 @@ func TestGroupCommit(t *testing.T) {
 		gathered = s.group.count
 		s.gmu.Unlock()
 		s.mu.Lock()
-		gathered += int(s.next - 1) //nolint:gosec // a small number
+		gathered += int(s.next - 1)
 		s.mu.Unlock()
 		time.Sleep(time.Millisecond)
 	}

@@ -99,8 +99,8 @@ func (s *Spool) copyAside(segment string, r region, to string) (n int64, err err
 	if err != nil {
 		return 0, err
 	}
-	defer from.Close()                                                          //nolint:errcheck // read only
-	f, err := os.OpenFile(to+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // inside the spool's directory
+	defer from.Close() //nolint:errcheck // read only
+	f, err := os.OpenFile(to+".tmp", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 0, err
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -21,7 +22,7 @@ import (
 // that went in from one that did not.
 func testRecord(n uint64, size int) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, n)
-	r := rand.New(rand.NewPCG(n, uint64(size))) //nolint:gosec // test data
+	r := rand.New(rand.NewPCG(n, uint64(size)))
 	for len(b) < size {
 		b = append(b, byte(r.Uint32()))
 	}
@@ -63,8 +64,10 @@ func readAll(t interface{ Fatal(...any) }, s *Spool) map[Position][]byte {
 	r := s.NewReader(0)
 	defer r.Close() //nolint:errcheck // nothing to lose
 	prev := Position(0)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a reader that does not come to the end
+	defer cancel()
 	for {
-		recs, err := r.Read(context.Background(), Limit{Before: s.Last() + 1})
+		recs, err := r.Read(ctx, Limit{Before: s.Last() + 1})
 		if errors.Is(err, io.EOF) {
 			return got
 		}
@@ -344,5 +347,83 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	after, err := os.ReadFile(path)
 	if err != nil || !bytes.Equal(after, b) {
 		t.Fatal("the refused segment was changed")
+	}
+}
+
+// TestGapBeforeCutTail loses the last two blocks, one by its header and one by its table: the numbers between
+// the last readable record and the cut are nowhere, and a reader must not look for them for ever.
+func TestGapBeforeCutTail(t *testing.T) {
+	dir := t.TempDir()
+	opts := Options{MaxBytes: 1 << 20}
+	want := fillSpool(t, dir, opts, 10, 40)
+	path := segmentFiles(t, dir)[0]
+	_, mark, _ := parseSegmentName(filepath.Base(path))
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var at []int64
+	lost := 0
+	for off := int64(fileHeaderSize); off < int64(len(b)); {
+		h, _ := getHeader(b[off:], mark, off)
+		at = append(at, off)
+		off += h.size()
+		if off == int64(len(b)) || len(at) == 9 {
+			lost += int(h.count)
+		}
+	}
+	b[at[8]+20] ^= 1
+	b[len(b)-3] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := mustOpen(t, dir, opts)
+	if got := readAll(t, s); len(got) != len(want)-lost {
+		t.Fatalf("read %d of %d, lost %d", len(got), len(want), lost)
+	}
+	r := s.NewReader(0)
+	pos, err := s.Append(t.Context(), []byte("after"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seen := Position(0); seen != pos; {
+		recs, err := r.Read(t.Context(), Limit{Records: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = recs[len(recs)-1].Pos
+	}
+	if st := s.Stats(); st.DamagedRecords != int64(lost) || st.DamagedParts != 2 {
+		t.Fatalf("%+v, lost %d", st, lost)
+	}
+}
+
+// badSector is a file of which some bytes cannot be read.
+type badSector struct {
+	b   []byte
+	bad int64
+}
+
+func (f badSector) ReadAt(b []byte, off int64) (int, error) {
+	if off <= f.bad && f.bad < off+int64(len(b)) {
+		return 0, errTestIO
+	}
+	return bytes.NewReader(f.b).ReadAt(b, off)
+}
+
+func TestBadSector(t *testing.T) {
+	content := bytes.Repeat([]byte("0123456789abcdef"), 1024)
+	for _, bad := range []int64{0, 5000, 16383} {
+		got := bytes.Repeat([]byte{0xee}, 16000)
+		n, err := readTolerant(badSector{content, bad}, got, 100)
+		if err != nil || n != len(got) {
+			t.Fatalf("%d, %v", n, err)
+		}
+		for i, c := range got {
+			pos := int64(i) + 100
+			if lost := pos/4096 == bad/4096; lost && bad >= 100 && bad < 16100 && c != 0 || !lost && c != content[pos] {
+				t.Fatalf("byte %d is %x", pos, c)
+			}
+		}
 	}
 }

@@ -23,7 +23,7 @@ var (
 // acknowledged is there, at its position, at once and after a restart; nothing comes out that was not put in; and
 // the spool works again when the disk does.
 func TestFailingDisk(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // test data
+	rnd := rand.New(rand.NewPCG(1, 2))
 	failing := false
 	fail := func(p float64, err error) error {
 		if failing && rnd.Float64() < p {

@@ -20,7 +20,7 @@ func lockFile(f *os.File) error {
 
 // syncDir makes the names in dir durable.
 func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the operator's own directory
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

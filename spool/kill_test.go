@@ -40,7 +40,7 @@ func appendForEver(dir string) error {
 	}
 	fmt.Println("open")
 	var serial atomic.Uint64
-	serial.Store(rand.Uint64() >> 1) //nolint:gosec // test data
+	serial.Store(rand.Uint64() >> 1)
 	go func() {
 		r := s.NewReader(0)
 		for {
@@ -101,7 +101,7 @@ func TestKill(t *testing.T) {
 	acked := map[Position][]byte{}
 	highest := Position(0)
 	for round := 0; round < rounds && time.Now().Before(deadline); round++ {
-		out := runAndKill(t, exe, dir, time.Duration(rand.IntN(200))*time.Millisecond) //nolint:gosec // test data
+		out := runAndKill(t, exe, dir, time.Duration(rand.IntN(200))*time.Millisecond)
 		for sc := bufio.NewScanner(bytes.NewReader(out)); sc.Scan(); {
 			var pos Position
 			var head []byte
@@ -154,7 +154,7 @@ func TestKill(t *testing.T) {
 // runAndKill runs the child, kills it after the given time from its start, and returns what it said.
 func runAndKill(t *testing.T, exe, dir string, after time.Duration) []byte {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^$") //nolint:gosec // this test binary
+	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^$")
 	cmd.Env = append(os.Environ(), killChild+"="+dir)
 	var out bytes.Buffer
 	pipe, err := cmd.StdoutPipe()

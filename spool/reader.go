@@ -232,6 +232,9 @@ func (r *Reader) readSegment(end extent, lim Limit) (out []Record, err error) {
 		r.off += c.size()
 		r.cur = cursor{}
 	}
+	if len(out) == 0 {
+		r.pos = max(r.pos, end.next) // the numbers up to there are not in this segment, nor anywhere
+	}
 	return out, nil
 }
 

@@ -121,12 +121,16 @@ func open(dir string, opts Options, files fileIO) (_ *Spool, err error) {
 		wake: make(chan struct{}, 1), idle: make(chan struct{}), next: 1, trimmed: 1,
 	}
 	s.group = newGroup(nil, nil)
+	// The names of the directory and what is in it must last before a record in it is acknowledged.
+	if err := errors.Join(files.syncDir(filepath.Dir(dir)), files.syncDir(dir)); err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
 	if s.lock, err = takeLock(dir); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			s.trim.close()
+			_ = s.trim.close() // the error to tell is the one at hand
 			_ = s.lock.Close()
 		}
 	}()
@@ -172,7 +176,7 @@ func (o Options) withDefaults() (Options, error) {
 // takeLock holds the lock file, in which the holder writes its process id for the next one's error.
 func takeLock(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own directory
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
