@@ -123,7 +123,7 @@ func newImportCommand(open openImport) *cobra.Command {
 // importProgress draws a bar on a terminal and nothing elsewhere.
 func importProgress(w io.Writer) (func(importer.Progress), func()) {
 	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor is a small number
+	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil, func() {}
 	}
 	var bar *progressbar.ProgressBar

@@ -49,7 +49,8 @@ type Reader struct {
 	opt Options
 
 	chunk  *chunk
-	number int // of the current chunk, from 1
+	buf    []byte // the current chunk's bytes
+	number int    // of the current chunk, from 1
 	queue  []*Damage
 	done   error
 }
@@ -117,7 +118,10 @@ func (r *Reader) Next() (event.WindowsRecord, error) {
 
 // nextChunk reads the next chunk into r.chunk, or says in r.queue or r.done why not.
 func (r *Reader) nextChunk() {
-	buf := make([]byte, chunkSize)
+	if r.buf == nil {
+		r.buf = make([]byte, chunkSize)
+	}
+	buf := r.buf
 	n, err := io.ReadFull(r.src, buf)
 	r.number++
 	where := fmt.Sprintf("chunk %d", r.number)
@@ -132,6 +136,7 @@ func (r *Reader) nextChunk() {
 		if len(bytes.Trim(buf[:n], "\x00")) == 0 {
 			return
 		}
+		clear(buf[n:]) // of the chunk before
 		if !r.opt.Salvage || n < chunkHeaderSize || string(buf[:8]) != chunkMagic {
 			r.damage(true, where, "the file is cut off after %d of %d bytes; %s", n, chunkSize, describe(buf))
 			return
