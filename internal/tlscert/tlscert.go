@@ -19,6 +19,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -173,11 +174,14 @@ func (s *Source) renew() error {
 // hostNames are what a certificate of our own must be valid for: what a person on this machine types, and its name.
 func hostNames() []string {
 	names := []string{"localhost", "127.0.0.1", "::1"}
-	if host, err := os.Hostname(); err == nil && host != "" && !slices.Contains(names, host) {
+	// A host name that no certificate can carry would never be covered, and each start would make a new one.
+	if host, err := os.Hostname(); err == nil && dnsName.MatchString(host) && !slices.Contains(names, host) {
 		names = append(names, host)
 	}
 	return names
 }
+
+var dnsName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?)*$`)
 
 func covers(cert *x509.Certificate, names []string) bool {
 	for _, n := range names {
