@@ -36,11 +36,14 @@ const (
 	// dialWait is how long a dial waits for an engine that is being restarted.
 	dialWait = 15 * time.Second
 
-	// restartBackoffMin and restartBackoffMax bound the pause between restarts;
-	// it doubles, and falls back to the minimum after restartHealthy of service.
-	restartBackoffMin = 100 * time.Millisecond
-	restartBackoffMax = 10 * time.Second
-	restartHealthy    = time.Minute
+	// restartBackoffMin begins the pauses between restarts. They double while
+	// the child does not come up, to restartBackoffMax at the most, and to
+	// restartBackoffServed while it does but dies again soon; after
+	// restartHealthy of service they begin anew.
+	restartBackoffMin    = 100 * time.Millisecond
+	restartBackoffServed = time.Second
+	restartBackoffMax    = 10 * time.Second
+	restartHealthy       = 10 * time.Second
 )
 
 // RowFilter names a table whose rows are shown by company. See Config.RowFilters.

@@ -59,6 +59,7 @@ type filterDatabase struct {
 const rowFilterSQL = `company_id = toUInt32OrZero(getSetting('log_comment')) OR getSetting('log_comment') = '*'`
 
 var configTemplate = template.Must(template.New("config").Funcs(template.FuncMap{"x": xmlText}).Parse(`<clickhouse>
+  <log-level>warning</log-level>
   <logger>
     <level>warning</level>
     <log>{{x .Dir}}/log/engine.log</log>

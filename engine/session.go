@@ -41,7 +41,7 @@ type database struct {
 // openDatabase boots the engine on path. root stays open for the life of the
 // process: closing the last connection would shut the engine down.
 func openDatabase(lib *library, path, configFile string, filters bool, slots int, log *slog.Logger) (*database, error) {
-	root, err := lib.open("--path="+path, "--config-file="+configFile, "--logger.level=warning")
+	root, err := lib.open("--path="+path, "--config-file="+configFile)
 	if err != nil {
 		return nil, err
 	}

@@ -119,8 +119,9 @@ func (e *Engine) supervise(ctx context.Context, first chan<- error) {
 	backoff := restartBackoffMin
 	answered := false
 	for {
-		began := time.Now()
+		began, served := time.Now(), false
 		err := e.runChild(ctx, func() {
+			served = true
 			if !answered {
 				answered = true
 				first <- nil
@@ -145,6 +146,9 @@ func (e *Engine) supervise(ctx context.Context, first chan<- error) {
 		case <-time.After(backoff):
 		}
 		backoff = min(2*backoff, restartBackoffMax)
+		if served {
+			backoff = min(backoff, restartBackoffServed)
+		}
 	}
 }
 
