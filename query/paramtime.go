@@ -28,6 +28,8 @@ func (in *input) finish(values url.Values) error {
 		if slices.Contains(in.spec.Params, "from") {
 			// A cursor goes on with the range of its first page: "now" has moved since.
 			in.p.From, in.p.To = time.UnixMilli(pg.From), time.UnixMilli(pg.To)
+		} else if slices.Contains(in.spec.Params, "at") && pg.From > 0 {
+			in.p.At = time.UnixMilli(pg.From)
 		}
 	}
 	in.p.page.params = paramsHash(in.spec, in.company, values)

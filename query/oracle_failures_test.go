@@ -1,0 +1,250 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"gatehouse/event"
+)
+
+// The failures report against plain loops.
+func TestOracleFailures(t *testing.T) {
+	r := testReports(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		c, events := drawHistory(rt, t, 120)
+		for range 2 {
+			v := url.Values{"limit": {"100000"}}
+			genRange(rt, v, events)
+			if rapid.Bool().Draw(rt, "filtered") {
+				genFilters(rt, v)
+			}
+			v.Set("group_by", oneOf(rt, "group", FailuresSpec.GroupBy))
+			v.Set("type", oneOf(rt, "types", []string{"logon_failed", "all", "credential_failed"}))
+			v.Set("account", oneOf(rt, "accounts", []string{"", "all"}))
+			v.Set("burst_count", fmt.Sprint(rapid.IntRange(2, 5).Draw(rt, "count")))
+			v.Set("spray_users", fmt.Sprint(rapid.IntRange(2, 4).Draw(rt, "users")))
+			v.Set("burst_window", oneOf(rt, "window", []string{"1", "60", "600", "36000"}))
+			p := parse(rt, FailuresSpec, c, v)
+			report, err := r.Failures(context.Background(), c, p)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			fail := func(what string, got, want any) {
+				rt.Fatalf("%s of %s\n got %v\nwant %v", what, v.Encode(), got, want)
+			}
+			if len(p.Types) == 0 {
+				p.Types = FailuresSpec.TypeChoice
+			}
+			failed := chosen(p, events)
+			if report.Failures != uint64(len(failed)) {
+				fail("failures", report.Failures, len(failed))
+			}
+			if got, want := shownFailures(report), wantFailures(report.GroupBy, failed); !slices.Equal(got, want) {
+				fail("rows", got, want)
+			}
+			if got, want := shownBursts(report), wantBursts(p, failed); !slices.Equal(got, want) {
+				fail("bursts", got, want)
+			}
+			if got, want := shownSprays(report), wantSprays(p, failed); !slices.Equal(got, want) {
+				fail("sprays", got, want)
+			}
+			all := p
+			all.Types = []event.Type{event.Lockout}
+			if want := len(chosen(all, events)); report.Lockouts != uint64(want) {
+				fail("lockouts", report.Lockouts, want)
+			}
+		}
+	})
+}
+
+// addressOf is where an attempt came from, by the words of docs/reports.md.
+func addressOf(e *event.Event) netip.Addr {
+	if e.SourceIP.IsValid() && !e.SourceIP.IsLoopback() {
+		return e.SourceIP
+	}
+	return e.LocalIP
+}
+
+func shownFailures(report *FailuresReport) []string {
+	var out []string
+	for _, row := range report.Rows {
+		name := event.Fold(row.User)
+		switch report.GroupBy {
+		case ByComputer:
+			name = event.Fold(row.Computer)
+		case ByAddress:
+			name = *row.Address
+		case ByReason:
+			name = row.Reason
+		}
+		line := fmt.Sprintf("%s %d u%d c%d a%d %d-%d", name, row.Failures, row.Users, row.Computers, row.Addresses, row.First.UnixMilli(), row.Last.UnixMilli())
+		reasons := map[string]uint64{}
+		for _, rc := range row.Reasons {
+			reasons[rc.Reason] += rc.Failures
+		}
+		out = append(out, line+fmt.Sprint(reasons))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func wantFailures(by string, failed []event.Event) []string {
+	groups := map[string][]event.Event{}
+	for _, e := range failed {
+		name := event.Fold(e.User)
+		switch by {
+		case ByComputer:
+			name = event.Fold(e.Computer)
+		case ByAddress:
+			name = ""
+			if a := addressOf(&e); a.IsValid() {
+				name = a.String()
+			}
+		case ByReason:
+			name = ReasonFor(e.Status, e.SubStatus).Key
+		}
+		groups[name] = append(groups[name], e)
+	}
+	var out []string
+	for name, list := range groups {
+		users, computers, addresses, reasons := map[string]bool{}, map[string]bool{}, map[netip.Addr]bool{}, map[string]uint64{}
+		first, last := list[0].Time, list[0].Time
+		for _, e := range list {
+			if e.User != "" {
+				users[event.Fold(e.User)] = true
+			}
+			computers[event.Fold(e.Computer)] = true
+			if a := addressOf(&e); a.IsValid() {
+				addresses[a] = true
+			}
+			reasons[ReasonFor(e.Status, e.SubStatus).Key]++
+			first, last = min(first, e.Time), max(last, e.Time)
+		}
+		line := fmt.Sprintf("%s %d u%d c%d a%d %d-%d", name, len(list), len(users), len(computers), len(addresses), first, last)
+		out = append(out, line+fmt.Sprint(reasons))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func shownBursts(report *FailuresReport) []string {
+	var out []string
+	for _, b := range report.Bursts {
+		name := event.Fold(b.User)
+		if b.Kind == ByAddress {
+			name = b.Address
+		}
+		out = append(out, fmt.Sprintf("%s %s %d-%d n%d u%d c%d a%d", b.Kind, name, b.First.UnixMilli(), b.Last.UnixMilli(), b.Failures, b.Users, b.Computers, b.Addresses))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// perSubject splits failures by user and by address, each in order of time.
+func perSubject(failed []event.Event) map[string][]event.Event {
+	out := map[string][]event.Event{}
+	for _, e := range failed {
+		if e.User != "" {
+			out["user "+event.Fold(e.User)] = append(out["user "+event.Fold(e.User)], e)
+		}
+		if a := addressOf(&e); a.IsValid() {
+			out["address "+a.String()] = append(out["address "+a.String()], e)
+		}
+	}
+	for _, list := range out {
+		slices.SortStableFunc(list, func(a, b event.Event) int { return cmp.Compare(a.Time, b.Time) })
+	}
+	return out
+}
+
+// joined gives the stretches [first, last] of indices that overlapping windows
+// make together.
+func joined(windows [][2]int) [][2]int {
+	var out [][2]int
+	for _, w := range windows {
+		if n := len(out); n > 0 && w[0] <= out[n-1][1] {
+			out[n-1][1] = max(out[n-1][1], w[1])
+			continue
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func wantBursts(p Params, failed []event.Event) []string {
+	var out []string
+	for subject, list := range perSubject(failed) {
+		var windows [][2]int
+		for i := 0; i+p.BurstCount <= len(list); i++ {
+			if list[i+p.BurstCount-1].Time-list[i].Time <= p.BurstWindow.Milliseconds() {
+				windows = append(windows, [2]int{i, i + p.BurstCount - 1})
+			}
+		}
+		for _, w := range joined(windows) {
+			part := list[w[0] : w[1]+1]
+			users, computers, addresses := map[string]bool{}, map[string]bool{}, map[netip.Addr]bool{}
+			for _, e := range part {
+				if e.User != "" {
+					users[event.Fold(e.User)] = true
+				}
+				computers[event.Fold(e.Computer)] = true
+				if a := addressOf(&e); a.IsValid() {
+					addresses[a] = true
+				}
+			}
+			out = append(out, fmt.Sprintf("%s %d-%d n%d u%d c%d a%d", subject, part[0].Time, part[len(part)-1].Time, len(part), len(users), len(computers), len(addresses)))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func shownSprays(report *FailuresReport) []string {
+	var out []string
+	for _, s := range report.Sprays {
+		out = append(out, fmt.Sprintf("address %s %d-%d n%d u%d", s.Address, s.First.UnixMilli(), s.Last.UnixMilli(), s.Failures, s.Users))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func wantSprays(p Params, failed []event.Event) []string {
+	named := slices.DeleteFunc(slices.Clone(failed), func(e event.Event) bool { return e.User == "" })
+	var out []string
+	for subject, list := range perSubject(named) {
+		if subject[:5] == "user " {
+			continue
+		}
+		var windows [][2]int
+		for i := range list {
+			users, last := map[string]bool{}, i
+			for j := i; j < len(list) && list[j].Time-list[i].Time <= p.BurstWindow.Milliseconds(); j++ {
+				users[event.Fold(list[j].User)] = true
+				if len(users) >= p.SprayUsers {
+					last = j
+				}
+			}
+			// The window that begins here reaches as far as the last failure that
+			// can end one with enough users.
+			if len(users) >= p.SprayUsers {
+				windows = append(windows, [2]int{i, last})
+			}
+		}
+		for _, w := range joined(windows) {
+			users := map[string]bool{}
+			for _, e := range list[w[0] : w[1]+1] {
+				users[event.Fold(e.User)] = true
+			}
+			out = append(out, fmt.Sprintf("%s %d-%d n%d u%d", subject, list[w[0]].Time, list[w[1]].Time, w[1]-w[0]+1, len(users)))
+		}
+	}
+	slices.Sort(out)
+	return out
+}

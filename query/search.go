@@ -1,0 +1,245 @@
+package query
+
+import (
+	"context"
+	_ "embed" // the statement
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"gatehouse/event"
+)
+
+//go:embed search.sql
+var searchSQL string
+
+// SearchSpec is the event search's parameters.
+var SearchSpec = &Spec{
+	Name: "events",
+	Params: takes(common, []string{
+		"type", "account", "logon_type", "domain", "q", "ip", "logon_id", "event_id",
+	}),
+	DefaultLimit: DefaultSearchLimit, MaxLimit: MaxSearchLimit,
+}
+
+// EventSpec is the parameters of the look-up of one event.
+var EventSpec = &Spec{Name: "event", Params: []string{"company", "tz", "time"}}
+
+// SearchReport is one page of events, newest first.
+type SearchReport struct {
+	Header
+	Rows       []EventRow `json:"rows"`
+	NextCursor string     `json:"next_cursor,omitempty"`
+}
+
+// EventReport is one event.
+type EventReport struct {
+	Company string   `json:"company"`
+	TZ      string   `json:"tz"`
+	Event   EventRow `json:"event"`
+}
+
+// EventRow is an event with all that is known of it. What the source did not
+// give is null.
+type EventRow struct {
+	ID            string    `json:"id"`
+	Time          time.Time `json:"time"`
+	Received      time.Time `json:"received"`
+	Type          string    `json:"type"`
+	Account       string    `json:"account"`
+	User          *string   `json:"user"`
+	Computer      string    `json:"computer"`
+	Domain        *string   `json:"domain"`
+	SID           *string   `json:"sid"`
+	LogonID       *string   `json:"logon_id"` // hexadecimal, as Windows shows it
+	LinkedLogonID *string   `json:"linked_logon_id"`
+	LogonType     *uint8    `json:"logon_type"`
+	Elevated      bool      `json:"elevated"`
+	LocalIP       *string   `json:"local_ip"`
+	PublicIP      *string   `json:"public_ip"`
+	SourceIP      *string   `json:"source_ip"`
+	SourceHost    *string   `json:"source_host"`
+	Status        *string   `json:"status"`
+	SubStatus     *string   `json:"sub_status"`
+	Reason        *string   `json:"reason"` // of a failure, in words
+	EventID       *uint16   `json:"event_id"`
+	RecordID      *uint64   `json:"record_id"`
+	Channel       *string   `json:"channel"`
+	Provider      *string   `json:"provider"`
+	AgentVersion  *string   `json:"agent_version"`
+	Retry         uint16    `json:"retry"`
+	SiteID        uint32    `json:"site_id"`
+	Site          *string   `json:"site"`
+
+	e event.Event // for its place in the order
+}
+
+// Search finds events, newest first.
+func (r *Reports) Search(ctx context.Context, c Company, p Params) (*SearchReport, error) {
+	report := &SearchReport{Header: r.header("events", c, p)}
+	w := where(c).during(p).matching(p)
+	if p.page.Key != nil {
+		if err := w.after(p.page.Key); err != nil {
+			return nil, err
+		}
+	}
+	w.args["limit"] = p.Limit + 1
+	rows, err := r.events(ctx, c, p, w)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) > p.Limit {
+		rows = rows[:p.Limit:p.Limit]
+		report.NextCursor = p.cursor(page{Key: keyOf(&rows[len(rows)-1].e)})
+	}
+	report.Rows = rows
+	return report, nil
+}
+
+// Event finds one event by its id; p.At, when set, is its time.
+func (r *Reports) Event(ctx context.Context, c Company, p Params, id event.ID) (*EventReport, error) {
+	w := where(c)
+	if !p.At.IsZero() {
+		w.add("time = fromUnixTimestamp64Milli({time:Int64}, 'UTC')", "time", p.At)
+	}
+	w.add("id = unhex({id:String})", "id", id.String())
+	w.args["limit"] = 1
+	rows, err := r.events(ctx, c, p, w)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return nil, event.Errorf(event.CodeNotFound, "there is no such event")
+	}
+	return &EventReport{Company: c.Name, TZ: p.Zone().String(), Event: rows[0]}, nil
+}
+
+func (r *Reports) events(ctx context.Context, c Company, p Params, w *conditions) ([]EventRow, error) {
+	sites := r.siteLabels(ctx, c)
+	var rows []EventRow
+	err := r.query(ctx, w.in(searchSQL), w.args, func(q driver.Rows) error {
+		var (
+			e                           event.Event
+			lag                         int64
+			typ, account                uint8
+			localIP, publicIP, sourceIP netip.Addr
+		)
+		err := q.Scan(&e.SiteID, &e.Time, &lag, &typ, &account, &e.User, &e.Computer, &e.Domain, &e.SID,
+			&e.LogonID, &e.LinkedLogonID, &e.LogonType, &e.Elevated, &localIP, &publicIP, &sourceIP, &e.SourceHost, &e.Status, &e.SubStatus,
+			&e.EventID, &e.RecordID, &e.ContentHash, &e.Channel, &e.Provider, &e.Agent, &e.Retry)
+		if err != nil {
+			return err
+		}
+		e.CompanyID, e.Received, e.Type, e.Account = c.ID, e.Time+lag, event.Type(typ), event.Account(account)
+		e.LocalIP, e.PublicIP, e.SourceIP = addrOrNone(localIP), addrOrNone(publicIP), addrOrNone(sourceIP)
+		rows = append(rows, eventRow(&e, p, sites[e.SiteID]))
+		return nil
+	})
+	return rows, err
+}
+
+func addrOrNone(a netip.Addr) netip.Addr {
+	if !a.IsValid() || a == netip.IPv6Unspecified() {
+		return netip.Addr{}
+	}
+	return a.Unmap()
+}
+
+// eventRow is how an event is shown.
+func eventRow(e *event.Event, p Params, site string) EventRow {
+	row := EventRow{
+		ID: e.ID().String(), Time: *p.local(e.Time), Received: *p.local(e.Received), Type: e.Type.String(), Account: e.Account.String(),
+		User: textOrNil(e.User), Computer: e.Computer, Domain: textOrNil(e.Domain), SID: textOrNil(e.SID),
+		LogonID: hexOrNil(e.LogonID), LinkedLogonID: hexOrNil(e.LinkedLogonID), Elevated: e.Elevated,
+		LocalIP: addrOrNil(e.LocalIP), PublicIP: addrOrNil(e.PublicIP), SourceIP: addrOrNil(e.SourceIP), SourceHost: textOrNil(e.SourceHost),
+		EventID: numberOrNil(e.EventID), RecordID: numberOrNil(e.RecordID),
+		Channel: textOrNil(e.Channel), Provider: textOrNil(e.Provider), AgentVersion: textOrNil(e.Agent),
+		Retry: e.Retry, SiteID: e.SiteID, Site: textOrNil(site), e: *e,
+	}
+	if e.LogonType != event.LogonTypeNone {
+		row.LogonType = &e.LogonType
+	}
+	if e.Status != 0 {
+		row.Status = textOrNil(codeText(e.Status))
+	}
+	if e.SubStatus != 0 {
+		row.SubStatus = textOrNil(codeText(e.SubStatus))
+	}
+	if e.Type == event.LogonFailed || e.Type == event.CredentialFailed {
+		row.Reason = textOrNil(ReasonFor(e.Status, e.SubStatus).Text)
+	}
+	return row
+}
+
+func textOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func hexOrNil(n uint64) *string {
+	if n == 0 {
+		return nil
+	}
+	s := "0x" + strconv.FormatUint(n, 16)
+	return &s
+}
+
+func numberOrNil[T uint16 | uint64](n T) *T {
+	if n == 0 {
+		return nil
+	}
+	return &n
+}
+
+func addrOrNil(a netip.Addr) *string {
+	if !a.IsValid() {
+		return nil
+	}
+	s := a.String()
+	return &s
+}
+
+// keyOf is an event's place in the order, as a cursor carries it.
+func keyOf(e *event.Event) []string {
+	return []string{
+		strconv.FormatInt(e.Time, 10), event.Fold(e.Computer), event.Fold(e.User), strconv.Itoa(int(e.Type)),
+		strconv.FormatUint(e.LogonID, 10), strconv.FormatUint(e.RecordID, 10), strconv.Itoa(int(e.EventID)), strconv.FormatUint(e.ContentHash, 10),
+	}
+}
+
+// after adds that events must come after (lie before, in time) the one of a key.
+// The bare time stands beside the whole key so that the index is used.
+func (w *conditions) after(key []string) error {
+	const parts = 8
+	if len(key) != parts {
+		return errCursor
+	}
+	numbers := make([]uint64, parts)
+	for i, bits := range [parts]int{0: 63, 3: 8, 4: 64, 5: 64, 6: 16, 7: 64} {
+		if bits == 0 {
+			if len(key[i]) > event.MaxName*4 {
+				return errCursor
+			}
+			continue
+		}
+		n, err := strconv.ParseUint(key[i], 10, bits)
+		if err != nil || fmt.Sprint(n) != key[i] {
+			return errCursor
+		}
+		numbers[i] = n
+	}
+	if numbers[0] > uint64(maxTime.UnixMilli()) { //nolint:gosec // a constant after 1970
+		return errCursor
+	}
+	w.add(`time <= fromUnixTimestamp64Milli({k_time:Int64}, 'UTC')
+  AND (toUnixTimestamp64Milli(time), computer, user, toUInt8(type), logon_id, record_id, event_id, content_hash)
+    < ({k_time:Int64}, {k_computer:String}, {k_user:String}, {k_type:UInt8}, {k_logon:UInt64}, {k_record:UInt64}, {k_event:UInt16}, {k_hash:UInt64})`,
+		"k_time", numbers[0], "k_computer", key[1], "k_user", key[2], "k_type", numbers[3],
+		"k_logon", numbers[4], "k_record", numbers[5], "k_event", numbers[6], "k_hash", numbers[7])
+	return nil
+}
