@@ -82,8 +82,10 @@ func (s *Spool) setAside(g *segment, r region) {
 	}
 	d.known[name] = true
 	d.records += r.records
-	attrs := []any{slog.String("segment", g.name), slog.Int64("offset", r.off), slog.Int64("bytes", r.len),
-		slog.Int64("records", r.records), slog.String("in", r.why)}
+	attrs := []any{
+		slog.String("segment", g.name), slog.Int64("offset", r.off), slog.Int64("bytes", r.len),
+		slog.Int64("records", r.records), slog.String("in", r.why),
+	}
 	n, err := s.copyAside(g.name, r, filepath.Join(d.dir, name))
 	if err != nil {
 		g.keepFile.Store(true)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,9 +25,9 @@ var (
 // the spool works again when the disk does.
 func TestFailingDisk(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
-	failing := false
+	var failing atomic.Bool
 	fail := func(p float64, err error) error {
-		if failing && rnd.Float64() < p {
+		if failing.Load() && rand.Float64() < p {
 			return err
 		}
 		return nil
@@ -34,7 +35,7 @@ func TestFailingDisk(t *testing.T) {
 	files := unsynced
 	files.write = func(f *os.File, b []byte, off int64) error {
 		if err := fail(0.1, errTestNoSpace); err != nil {
-			return errors.Join(writeAll(f, b[:rnd.IntN(len(b)+1)], off), err)
+			return errors.Join(writeAll(f, b[:rand.IntN(len(b)+1)], off), err)
 		}
 		return writeAll(f, b, off)
 	}
@@ -46,8 +47,7 @@ func TestFailingDisk(t *testing.T) {
 		return reserve(f, n)
 	}
 	dir := t.TempDir()
-	now := time.Unix(1_700_000_000, 0)
-	opts := Options{MaxBytes: 4 << 20, SegmentSize: 16 << 10, Clock: func() time.Time { now = now.Add(time.Second); return now }}
+	opts := Options{MaxBytes: 4 << 20, SegmentSize: 16 << 10, Clock: stepClock(time.Second)}
 	tried, acked := map[string]bool{}, map[Position][]byte{}
 	n, last := uint64(0), Position(0)
 	full, broken := 0, 0
@@ -57,7 +57,7 @@ func TestFailingDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 60 {
-			failing = i < 40
+			failing.Store(i < 40)
 			n++
 			rec := testRecord(n, 8+rnd.IntN(2000))
 			tried[string(rec)] = true
@@ -68,7 +68,7 @@ func TestFailingDisk(t *testing.T) {
 					t.Fatalf("position %d after %d", pos, last)
 				}
 				last, acked[pos] = pos, rec
-			case !failing:
+			case i >= 40:
 				t.Fatalf("the disk works again, the spool does not: %v", err)
 			case errors.Is(err, ErrFull):
 				full++
@@ -95,7 +95,7 @@ func TestFailingDisk(t *testing.T) {
 				t.Fatalf("%+v, on disk %d", st, diskUse(t, dir))
 			}
 		}
-		failing = false
+		failing.Store(false)
 		s.prep.Wait()
 		check()
 		if err := s.Close(); err != nil {

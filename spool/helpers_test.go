@@ -4,7 +4,9 @@ import (
 	"errors"
 	"hash/crc32"
 	"os"
+	"sync"
 	"testing"
+	"time"
 )
 
 // unsynced leaves the disk out of tests whose processes do not die.
@@ -31,3 +33,15 @@ func mustOpen(tb testing.TB, dir string, opts Options) *Spool {
 }
 
 func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// stepClock goes on by step at each look.
+func stepClock(step time.Duration) func() time.Time {
+	var mu sync.Mutex
+	now := time.Unix(1_700_000_000, 0)
+	return func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		now = now.Add(step)
+		return now
+	}
+}

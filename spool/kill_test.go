@@ -15,12 +15,12 @@ import (
 	"time"
 )
 
-// killChild is set, to the directory, in the process that TestKill kills.
+// killChild is set in the process that TestKill kills; its working directory is the spool.
 const killChild = "GATEHOUSE_SPOOL_KILL_CHILD"
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(killChild); dir != "" {
-		if err := appendForEver(dir); err != nil {
+	if os.Getenv(killChild) != "" {
+		if err := appendForEver("."); err != nil {
 			fmt.Println("error", err)
 			os.Exit(1)
 		}
@@ -155,7 +155,7 @@ func TestKill(t *testing.T) {
 func runAndKill(t *testing.T, exe, dir string, after time.Duration) []byte {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^$")
-	cmd.Env = append(os.Environ(), killChild+"="+dir)
+	cmd.Env, cmd.Dir = append(os.Environ(), killChild+"=1"), dir
 	var out bytes.Buffer
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {

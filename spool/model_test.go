@@ -39,8 +39,7 @@ func TestModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		now := time.Unix(1_700_000_000, 0)
-		opts := Options{MaxBytes: 64 << 10, SegmentSize: 8 << 10, Clock: func() time.Time { now = now.Add(time.Millisecond); return now }}
+		opts := Options{MaxBytes: 64 << 10, SegmentSize: 8 << 10, Clock: stepClock(time.Millisecond)}
 		m := model{recs: map[Position][]byte{}, trimmed: 1, pos: 1}
 		var s *Spool
 		var r *Reader

@@ -62,7 +62,7 @@ type Options struct {
 	// millisecond or two make larger groups and save CPU and disk work under many callers.
 	CommitDelay time.Duration
 	Logger      *slog.Logger
-	Clock       func() time.Time
+	Clock       func() time.Time // called from several goroutines
 }
 
 // Spool is an open directory; its methods may be called concurrently.
@@ -181,7 +181,7 @@ func takeLock(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	if err := lockFile(f); err != nil {
-		who, _ := io.ReadAll(io.LimitReader(f, 20)) //nolint:errcheck // only for the message
+		who, _ := io.ReadAll(io.LimitReader(f, 20))
 		_ = f.Close()
 		return nil, fmt.Errorf("%w: %s is held by process %q: %w", ErrLocked, path, who, err)
 	}
