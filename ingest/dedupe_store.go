@@ -52,7 +52,7 @@ const (
 	presentSQL = "SELECT id FROM events WHERE " + wantedRows
 
 	// presenceColumns and presenceRows repeat the view presence_mv of package schema; a test holds the two together.
-	presenceColumns = "company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, user_name, computer_name"
+	presenceColumns = "company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name"
 	presenceRows    = "((account = 'user' AND logon_type IN (2, 10, 11, 12, 255) AND type IN ('logon', 'logoff', 'lock', 'unlock', 'disconnect', 'reconnect')) OR type IN ('startup', 'shutdown', 'sleep', 'wake'))"
 	repairSQL       = "INSERT INTO presence (" + presenceColumns + ") SELECT " + presenceColumns + " FROM events WHERE " + wantedRows +
 		" AND " + presenceRows + " AND id GLOBAL IN (SELECT id FROM wanted)"
@@ -151,13 +151,11 @@ func wanted(b *writeBlock, rows []uint32, ids bool) (*ext.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	computers, days, raw := make([]string, len(rows)), make([]time.Time, len(rows)), []byte(nil)
+	computers, days, raw := make([]string, len(rows)), make([]time.Time, len(rows)), make([]string, len(rows))
 	for i, r := range rows {
 		computers[i] = b.dict.text[b.dict.fold[b.names[nameComputer][r]]]
 		days[i] = time.Unix(int64(b.day(r))*86400, 0).UTC()
-		if ids {
-			raw = append(raw, b.ids[r][:]...)
-		}
+		raw[i] = string(b.ids[r][:])
 	}
 	values := []any{gather([]uint32(nil), b.company, rows), days, computers, gather([]int64(nil), b.time, rows)}
 	if ids {
@@ -293,15 +291,4 @@ func (s *eventStore) running(ctx context.Context) (uint64, error) {
 	var n uint64
 	err := s.conn.QueryRow(ctx, "SELECT count() FROM "+s.processes()+" WHERE "+ourInserts).Scan(&n)
 	return n, err
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
 }

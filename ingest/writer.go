@@ -16,6 +16,7 @@ import (
 // Queue is where the writer takes records from; *spool.Spool is one. What is read
 // stays until Trim, and comes again after a restart.
 type Queue interface {
+	First() spool.Position
 	Last() spool.Position
 	NewReader(from spool.Position) *spool.Reader
 	Trim(upTo spool.Position) error
@@ -159,13 +160,13 @@ type Writer struct {
 
 // writerState is what an operator wants to know when events do not arrive.
 type writerState struct {
-	failing   int // blocks whose last attempt failed
+	failing   int // steps whose last attempt failed
 	lastError string
 	lastAt    time.Time
 }
 
 type writerCounters struct {
-	inserted, duplicates, expired, setAside              atomic.Int64
+	inserted, duplicates, expired                        atomic.Int64
 	blocks, retries, verified, repaired, lookups, maybes atomic.Int64
 	seenBytes, seenDays, seenLoaded, seenEvictions       atomic.Int64
 }
@@ -186,6 +187,7 @@ func NewWriter(conn Conn, queue Queue, opts WriterOptions) (*Writer, error) {
 		pending:  make(chan struct{}, opts.Parallel+1),
 		encoders: sync.Pool{New: func() any { return new(blockEncoder) }},
 		doneCh:   make(chan struct{}),
+		done:     queue.First(),
 	}
 	w.seen = newSeenIndex(w.store, opts.SeenBudget)
 	if w.name, err = writerName(opts.Dir); err != nil {
@@ -197,7 +199,6 @@ func NewWriter(conn Conn, queue Queue, opts WriterOptions) (*Writer, error) {
 	if w.aside, err = openAside(opts.Dir); err != nil {
 		return nil, fmt.Errorf("writer: %w", err)
 	}
-	w.stats.setAside.Store(int64(w.aside.count()))
 	return w, nil
 }
 
@@ -303,7 +304,7 @@ type WriterStats struct {
 
 	Depth    uint64        // records in the queue that are not done
 	Age      time.Duration // of the oldest block in flight
-	Failing  int           // blocks in flight whose last attempt failed
+	Failing  int           // steps whose last attempt failed: above 0, events do not arrive
 	InFlight int
 
 	LastError   string // of the last failed attempt, with LastErrorAt
@@ -319,7 +320,7 @@ func (w *Writer) Stats() WriterStats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	st := WriterStats{
-		Inserted: c.inserted.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(), SetAside: c.setAside.Load(),
+		Inserted: c.inserted.Load(), Duplicates: c.duplicates.Load(), Expired: c.expired.Load(), SetAside: int64(w.aside.count()),
 		Blocks: c.blocks.Load(), Retries: c.retries.Load(), Verified: c.verified.Load(), Repaired: c.repaired.Load(),
 		Lookups: c.lookups.Load(), FalseMaybes: c.maybes.Load(),
 		SeenBytes: c.seenBytes.Load(), SeenDays: c.seenDays.Load(), SeenLoaded: c.seenLoaded.Load(), SeenEvictions: c.seenEvictions.Load(),

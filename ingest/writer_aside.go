@@ -15,6 +15,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"gatehouse/event"
 )
 
 // Names within the writer's directory.
@@ -101,6 +103,16 @@ func (a *asideFile) put(records []strayRecord, now time.Time) error {
 		a.seen[k] = struct{}{}
 	}
 	return nil
+}
+
+// asideKey names an event that was set aside.
+func asideKey(id event.ID) string { return "id " + id.String() }
+
+func (a *asideFile) has(key string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	_, ok := a.seen[key]
+	return ok
 }
 
 func (a *asideFile) count() int {

@@ -140,6 +140,7 @@ func (w *Writer) dedupe(ctx context.Context, b *writeBlock, recoverTo spool.Posi
 	b.rows = b.rows[:0]
 	flight := w.inFlight()
 	expired := w.expiry()
+	again := b.from <= recoverTo && w.aside.count() > 0 // a record set aside before a crash comes again
 	want := map[companyDay]int{}
 	for r := range uint32(b.len()) { //nolint:gosec // bounded by BlockRows
 		id := b.ids[r]
@@ -149,6 +150,8 @@ func (w *Writer) dedupe(ctx context.Context, b *writeBlock, recoverTo spool.Posi
 		case !b.index.add(b.ids, r), inAny(flight, id):
 			// Its twin is in flight: that is tried until it is in, and both stay in the queue until then.
 			results.add(b.company[r], WriterDuplicate)
+		case again && w.aside.has(asideKey(id)):
+			results.add(b.company[r], WriterSetAside)
 		default:
 			b.rows = append(b.rows, r)
 			want[companyDay{b.company[r], b.day(r)}]++
@@ -263,20 +266,18 @@ func (w *Writer) expiry() int64 {
 
 // persist does fn until it succeeds or ctx ends, for fn's failures are ClickHouse's or the disk's and pass.
 func (w *Writer) persist(ctx context.Context, what string, fn func() error) error {
+	var t trouble
+	defer w.trouble(&t, false)
 	for try := 0; ; try++ {
 		err := fn()
 		if err == nil {
-			if try > 0 {
-				w.mu.Lock()
-				w.state.failing--
-				w.mu.Unlock()
-			}
 			return nil
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		w.failed(what, err, try)
+		w.trouble(&t, true)
 		if err := sleep(ctx, w.backoff(try)); err != nil {
 			return err
 		}
@@ -288,15 +289,29 @@ func (w *Writer) failed(what string, err error, try int) {
 	w.stats.retries.Add(1)
 	w.mu.Lock()
 	w.state.lastError, w.state.lastAt = what+": "+err.Error(), w.opts.Clock()
-	if try == 0 {
-		w.state.failing++
-	}
 	w.mu.Unlock()
 	level := slog.LevelWarn
 	if try > 0 {
 		level = slog.LevelDebug
 	}
 	w.log.Log(context.Background(), level, "ClickHouse does not take events; trying again", slog.String("step", what), slog.Int("try", try+1), slog.Any("error", err))
+}
+
+// trouble says whether something is counted in Writer.state.failing.
+type trouble bool
+
+func (w *Writer) trouble(t *trouble, now bool) {
+	if bool(*t) == now {
+		return
+	}
+	*t = trouble(now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if now {
+		w.state.failing++
+	} else {
+		w.state.failing--
+	}
 }
 
 func (w *Writer) backoff(try int) time.Duration {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,7 +36,6 @@ func (w *Writer) count(t *tally) {
 	w.stats.inserted.Add(int64(sum[WriterInserted]))
 	w.stats.duplicates.Add(int64(sum[WriterDuplicate]))
 	w.stats.expired.Add(int64(sum[WriterExpired]))
-	w.stats.setAside.Store(int64(w.aside.count()))
 }
 
 // portion is rows of a block on their way, and what became of the attempts so far.
@@ -53,7 +53,7 @@ type portion struct {
 	// spent says that ClickHouse has confirmed token. Should rows be missing yet, it
 	// remembers the token of an insert that it never completed, and a new one is due.
 	spent   bool
-	failing bool // counted in Writer.state.failing
+	trouble trouble
 }
 
 // insertRows brings all of b.rows in, or sets aside those that ClickHouse refuses.
@@ -75,26 +75,17 @@ func (w *Writer) insertPortion(ctx, work context.Context, p *portion) error {
 			continue
 		}
 		if err == nil || isRefusal(err) {
-			w.recovered(p)
+			w.trouble(&p.trouble, false)
 			return err
 		}
 		if work.Err() != nil {
 			return work.Err()
 		}
 		w.failed("insert a block", err, try)
-		p.failing = true
+		w.trouble(&p.trouble, true)
 		if err := sleep(ctx, w.backoff(try)); err != nil {
 			return err
 		}
-	}
-}
-
-func (w *Writer) recovered(p *portion) {
-	if p.failing {
-		w.mu.Lock()
-		w.state.failing--
-		w.mu.Unlock()
-		p.failing = false
 	}
 }
 
@@ -211,29 +202,30 @@ const (
 )
 
 // separate finds the rows that ClickHouse refuses, brings the others in and sets those aside. It condemns a row only when
-// ClickHouse has taken others since: else the table is at fault, and nothing is set aside for that.
+// ClickHouse refuses it after having taken others: else the table is at fault, and nothing is set aside for that.
 func (w *Writer) separate(ctx, work context.Context, p *portion, cause error) error {
 	taken := w.stats.blocks.Load()
+	var t trouble
+	defer w.trouble(&t, false)
 	for try := 0; ; try++ {
+		well := w.stats.blocks.Load() > taken
 		var suspects []uint32
 		err := w.halve(ctx, work, p, taken, &suspects, &cause)
-		if err != nil {
+		if err != nil || len(suspects) == 0 {
 			return err
 		}
-		if w.stats.blocks.Load() > taken {
-			err = w.condemn(p.b, suspects, cause)
-			if err == nil {
-				w.recovered(p)
+		if well {
+			if err = w.condemn(p.b, suspects, cause); err == nil {
 				return nil
 			}
 			cause = err
 		}
 		w.failed("insert rows that are refused", cause, try)
-		p.failing = true
+		w.trouble(&t, true)
 		if err := sleep(ctx, w.backoff(try)); err != nil {
 			return err
 		}
-		p = &portion{b: p.b, rows: suspects, doubt: true, failing: true}
+		p = &portion{b: p.b, rows: suspects, doubt: true}
 		err = w.insertPortion(ctx, work, p)
 		if !isRefusal(err) {
 			return err
@@ -242,9 +234,14 @@ func (w *Writer) separate(ctx, work context.Context, p *portion, cause error) er
 	}
 }
 
-// halve tries the halves of a refused portion, and theirs, down to single rows, which are suspects.
+// halve tries the halves of a refused portion, and theirs, down to single rows, which are suspects. Once many are suspect and nothing
+// was taken it leaves the rest untried, at the front: the next round begins with those.
 func (w *Writer) halve(ctx, work context.Context, p *portion, taken int64, suspects *[]uint32, cause *error) error {
-	if len(p.rows) == 1 || len(*suspects) >= maxSuspects && w.stats.blocks.Load() == taken {
+	if len(*suspects) >= maxSuspects && w.stats.blocks.Load() == taken {
+		*suspects = append(slices.Clone(p.rows), *suspects...)
+		return nil
+	}
+	if len(p.rows) == 1 {
 		*suspects = append(*suspects, p.rows...)
 		return nil
 	}
@@ -268,7 +265,7 @@ func (w *Writer) condemn(b *writeBlock, rows []uint32, cause error) error {
 	stray := make([]strayRecord, 0, len(rows))
 	for _, r := range rows {
 		e := b.eventAt(r)
-		stray = append(stray, strayRecord{key: "id " + b.ids[r].String(), data: e.AppendBinary(nil), reason: cause.Error()})
+		stray = append(stray, strayRecord{key: asideKey(b.ids[r]), data: e.AppendBinary(nil), reason: cause.Error()})
 	}
 	if err := w.aside.put(stray, w.opts.Clock()); err != nil {
 		return fmt.Errorf("set a record aside: %w", err)

@@ -1,0 +1,293 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"pgregory.net/rapid"
+
+	"gatehouse/event"
+	"gatehouse/spool"
+)
+
+// faultyConn fails as networks and servers do: before a request had its effect, in the middle,
+// and after. It draws what happens from its source until it is told to be well.
+type faultyConn struct {
+	driver.Conn
+	mu   sync.Mutex
+	r    *rand.Rand
+	rate float64 // of calls that fail
+	hits map[string]int
+}
+
+var errInjected = errors.New("injected failure")
+
+func newFaultyConn(conn driver.Conn, seed uint64, rate float64) *faultyConn {
+	return &faultyConn{Conn: conn, r: rand.New(rand.NewPCG(seed, 3)), rate: rate, hits: map[string]int{}} //nolint:gosec // test data
+}
+
+func (c *faultyConn) heal() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rate = 0
+}
+
+// draw chooses one of the ways to fail, or "".
+func (c *faultyConn) draw(ways ...string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.r.Float64() >= c.rate {
+		return ""
+	}
+	way := ways[c.r.IntN(len(ways))]
+	c.hits[way]++
+	return way
+}
+
+func (c *faultyConn) InsertFormat(ctx context.Context, format, query string, data io.Reader) error {
+	switch c.draw("insert: before", "insert: torn", "insert: after", "insert: cancelled") {
+	case "insert: before":
+		return errInjected
+	case "insert: torn":
+		err := c.Conn.InsertFormat(ctx, format, query, io.MultiReader(io.LimitReader(data, 20_000), tornReader{}))
+		return errors.Join(errInjected, err)
+	case "insert: after":
+		return errors.Join(errInjected, c.Conn.InsertFormat(ctx, format, query, data))
+	case "insert: cancelled": // the client gives up while the server works
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(c.r.IntN(int(20*time.Millisecond))))
+		defer cancel()
+		return errors.Join(errInjected, c.Conn.InsertFormat(ctx, format, query, data))
+	}
+	return c.Conn.InsertFormat(ctx, format, query, data)
+}
+
+type tornReader struct{}
+
+func (tornReader) Read([]byte) (int, error) { return 0, errInjected }
+
+func (c *faultyConn) QueryFormat(ctx context.Context, format, query string, args ...any) (io.ReadCloser, error) {
+	switch c.draw("query: before", "query: torn") {
+	case "query: before":
+		return nil, errInjected
+	case "query: torn":
+		rows, err := c.Conn.QueryFormat(ctx, format, query, args...)
+		if err != nil {
+			return nil, err
+		}
+		return struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(io.LimitReader(rows, 33), tornReader{}), rows}, nil
+	}
+	return c.Conn.QueryFormat(ctx, format, query, args...)
+}
+
+func (c *faultyConn) Exec(ctx context.Context, query string, args ...any) error {
+	switch c.draw("exec: before", "exec: after") {
+	case "exec: before":
+		return errInjected
+	case "exec: after":
+		return errors.Join(errInjected, c.Conn.Exec(ctx, query, args...))
+	}
+	return c.Conn.Exec(ctx, query, args...)
+}
+
+// forgetful is a queue whose trims a crash forgets: a restart reads all of it again.
+type forgetful struct{ *spool.Spool }
+
+func (forgetful) Trim(spool.Position) error { return nil }
+
+// Whatever is sent in whatever batches, however often, through whatever failures and
+// restarts: the store ends with the set of distinct events.
+func TestWriterThroughFailures(t *testing.T) {
+	e := testEngine(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		seed := rapid.Uint64().Draw(rt, "seed")
+		r := rand.New(rand.NewPCG(seed, 11)) //nolint:gosec // test data
+		conn := newFaultyConn(testStore(t, e), seed, rapid.SampledFrom([]float64{0, 0.1, 0.4}).Draw(rt, "failure rate"))
+		s := testSpool(t, t.TempDir())
+		var q Queue = s
+		if rapid.Bool().Draw(rt, "trims are forgotten") {
+			q = forgetful{s}
+		}
+		opts := WriterOptions{
+			Dir:        t.TempDir(),
+			BlockRows:  rapid.SampledFrom([]int{1, 7, 100, 1000}).Draw(rt, "block rows"),
+			BlockDelay: time.Millisecond,
+			Parallel:   rapid.IntRange(1, 3).Draw(rt, "parallel"),
+			SeenBudget: rapid.SampledFrom([]int{1, 3000, 1 << 20}).Draw(rt, "seen budget"),
+		}
+		space := rapid.SampledFrom([]int{10, 300, 100_000}).Draw(rt, "space")
+		most := min(300, 20*opts.BlockRows)
+		want := map[event.ID]event.Event{}
+		w, stop := quickWriter(t, conn, q, opts)
+		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
+			events := someEvents(r, rapid.IntRange(0, most).Draw(rt, "events"), space)
+			remember(want, events)
+			appendEvents(t, s, events)
+			switch rapid.SampledFrom([]string{"go on", "flush", "restart", "stop and restart"}).Draw(rt, "then") {
+			case "flush":
+				flush(t, w)
+			case "restart":
+				stop()
+				w, stop = quickWriter(t, conn, q, opts)
+			}
+		}
+		conn.heal()
+		flush(t, w)
+		checkStore(t, conn.Conn, want)
+		stop()
+		if t.Failed() {
+			rt.Fatalf("failures that were injected: %v; %+v", conn.hits, w.Stats())
+		}
+	})
+}
+
+// quickWriter is runWriter with pauses too short to wait for.
+func quickWriter(t testing.TB, conn Conn, q Queue, opts WriterOptions) (*Writer, func()) {
+	t.Helper()
+	opts.Rand = func() float64 { return -0.499 }
+	return runWriter(t, conn, q, opts)
+}
+
+// The view's rows may be missing after a crash between the two tables. The next start notices.
+func TestWriterRestoresPresence(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	s := testSpool(t, t.TempDir())
+	q := forgetful{s}
+	events := someEvents(rand.New(rand.NewPCG(5, 5)), 2000, 1500)
+	want := map[event.ID]event.Event{}
+	remember(want, events)
+	appendEvents(t, s, events)
+	opts := WriterOptions{Dir: t.TempDir()}
+	w, stop := runWriter(t, conn, q, opts)
+	flush(t, w)
+	stop()
+	for _, lose := range []string{"TRUNCATE TABLE presence", "ALTER TABLE presence DELETE WHERE company_id = 2 SETTINGS mutations_sync = 1"} {
+		if err := conn.Exec(t.Context(), lose); err != nil {
+			t.Fatal(err)
+		}
+		w, stop = runWriter(t, conn, q, opts)
+		flush(t, w)
+		stop()
+		checkStore(t, conn, want)
+	}
+}
+
+// A row that ClickHouse refuses for good keeps out nobody else, and is kept.
+func TestWriterSetsRefusedRowsAside(t *testing.T) {
+	for _, parallel := range []int{1, 2} {
+		t.Run(fmt.Sprintf("parallel=%d", parallel), func(t *testing.T) {
+			conn := testStore(t, testEngine(t))
+			if err := conn.Exec(t.Context(), "ALTER TABLE events ADD CONSTRAINT good CHECK computer != 'pc-3'"); err != nil {
+				t.Fatal(err)
+			}
+			s := testSpool(t, t.TempDir())
+			events := someEvents(rand.New(rand.NewPCG(6, 5)), 100, 1<<30)
+			bad := map[event.ID]bool{}
+			want := map[event.ID]event.Event{}
+			for _, e := range events {
+				if event.Fold(e.Computer) == "pc-3" {
+					bad[e.ID()] = true
+				} else {
+					want[e.ID()] = e
+				}
+			}
+			// The first block is one bad event alone: it must wait until others have shown that the table is well.
+			var first event.Event
+			for _, e := range events {
+				if bad[e.ID()] {
+					first = e
+					break
+				}
+			}
+			appendEvents(t, s, []event.Event{first})
+			if _, err := s.Append(t.Context(), []byte("no event at all")); err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			w, stop := quickWriter(t, conn, forgetful{s}, WriterOptions{Dir: dir, Parallel: parallel, BlockDelay: time.Millisecond})
+			for w.Stats().Retries < 3 {
+				time.Sleep(time.Millisecond)
+			}
+			if n := w.Stats().SetAside; n != 1 {
+				t.Fatalf("%d records are set aside before anything showed that it is their fault, want the one that is no event", n)
+			}
+			appendEvents(t, s, events)
+			flush(t, w)
+			checkStore(t, conn, want)
+			if n := w.Stats().SetAside; n != int64(len(bad))+1 {
+				t.Errorf("%d records set aside, want %d", n, len(bad)+1)
+			}
+			stop()
+			// Once more from the beginning, as after a crash: nothing changes.
+			w, stop = quickWriter(t, conn, forgetful{s}, WriterOptions{Dir: dir, Parallel: parallel, BlockDelay: time.Millisecond})
+			appendEvents(t, s, []event.Event{{CompanyID: 9, Time: testEpoch.UnixMilli(), Type: event.Startup, Account: event.AccountNone, Computer: "another"}})
+			flush(t, w)
+			if n := w.Stats().SetAside; n != int64(len(bad))+1 {
+				t.Errorf("%d records set aside after a restart, want %d", n, len(bad)+1)
+			}
+			stop()
+		})
+	}
+}
+
+// While the table itself is at fault, nothing is set aside, and when it is well again all goes on.
+func TestWriterWaitsForABrokenTable(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	if err := conn.Exec(t.Context(), "ALTER TABLE events ADD CONSTRAINT never CHECK company_id = 0"); err != nil {
+		t.Fatal(err)
+	}
+	s := testSpool(t, t.TempDir())
+	events := someEvents(rand.New(rand.NewPCG(7, 5)), 40, 1<<30)
+	want := map[event.ID]event.Event{}
+	remember(want, events)
+	appendEvents(t, s, events)
+	w, _ := quickWriter(t, conn, s, WriterOptions{BlockRows: 20, BlockDelay: time.Millisecond})
+	for w.Stats().Retries < 4 {
+		time.Sleep(time.Millisecond)
+	}
+	if st := w.Stats(); st.SetAside != 0 || st.Inserted != 0 || st.Failing == 0 || st.LastError == "" || st.Depth != 40 {
+		t.Fatalf("%+v", st)
+	}
+	if err := conn.Exec(t.Context(), "ALTER TABLE events DROP CONSTRAINT never"); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, w)
+	checkStore(t, conn, want)
+	if st := w.Stats(); st.SetAside != 0 || st.Failing != 0 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+// Several servers on one ClickHouse, each with its queue, get the same events.
+func TestWritersShareAStore(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	var lock sync.Mutex
+	take := func(context.Context) (func(), error) {
+		lock.Lock()
+		return lock.Unlock, nil
+	}
+	want := map[event.ID]event.Event{}
+	var writers []*Writer
+	for i := range uint64(3) {
+		s := testSpool(t, t.TempDir())
+		events := someEvents(rand.New(rand.NewPCG(i, 8)), 2000, 3000) //nolint:gosec // test data
+		remember(want, events)
+		appendEvents(t, s, events)
+		faulty := newFaultyConn(conn, i, 0.1)
+		w, _ := quickWriter(t, faulty, s, WriterOptions{Shared: true, Lock: take, BlockRows: 300, BlockDelay: time.Millisecond})
+		writers = append(writers, w)
+	}
+	for _, w := range writers {
+		flush(t, w)
+	}
+	checkStore(t, conn, want)
+}
