@@ -171,6 +171,7 @@ func serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 			os.Exit(1)
 		}()
 	}
+	keepCrashReports(o.Dir)
 	conf, err := o.serverConfig()
 	if err != nil {
 		return err
@@ -215,6 +216,21 @@ func serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 		err = nil
 	}
 	return err
+}
+
+// keepCrashReports has the runtime write why it crashed into the log directory.
+// What it cannot do must not keep the engine from starting.
+func keepCrashReports(dir string) {
+	path := filepath.Join(dir, logDirName, crashFileName)
+	if st, err := os.Stat(path); err == nil && st.Size() > crashFileSize {
+		_ = os.Rename(path, path+".1")
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600) //nolint:gosec // in the engine's own directory
+	if err != nil {
+		return
+	}
+	_ = debug.SetCrashOutput(f, debug.CrashOptions{})
+	_ = f.Close()
 }
 
 // shutdown lets running requests end for half of what the parent grants, then

@@ -20,7 +20,9 @@ const (
 	runDirName    = "run"  // the socket, mode 0700
 	socketName    = "engine.sock"
 	lockFileName  = "engine.lock" // flock'ed while open; holds the pid
-	logSizeBytes  = 20 << 20      // the log rotates beyond this
+	crashFileName = "crash.log"
+	crashFileSize = 1 << 20  // beyond this, the next start begins a new one
+	logSizeBytes  = 20 << 20 // the log rotates beyond this
 	logFilesCount = 4
 )
 

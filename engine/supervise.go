@@ -158,7 +158,7 @@ func (e *Engine) runChild(ctx context.Context, answered func()) error {
 	cmd.Env = childEnv
 	cmd.Dir = e.cfg.Dir
 	cmd.SysProcAttr = childAttr()
-	tail := &lastLines{}
+	tail := &lastWords{}
 	cmd.Stderr = tail
 	cmd.Stdout = io.Discard
 	stdin, err := cmd.StdinPipe()
@@ -230,7 +230,7 @@ func (e *Engine) probe(ctx context.Context, pid int, up chan<- struct{}) {
 }
 
 // childError turns the child's end into an error that says what to do.
-func childError(dir string, err error, tail *lastLines) error {
+func childError(dir string, err error, tail *lastWords) error {
 	text := tail.String()
 	last := tail.last()
 	var exit *exec.ExitError
@@ -312,35 +312,4 @@ func (e *Engine) Close() error {
 		return os.RemoveAll(e.tmpDir)
 	}
 	return nil
-}
-
-// lastLines keeps the end of what the child wrote, and nothing else: its
-// messages go to the parent's log when it dies.
-type lastLines struct {
-	mu  sync.Mutex
-	buf []byte
-}
-
-// lastLinesSize is enough for a Go or C++ stack trace's beginning and end.
-const lastLinesSize = 8 << 10
-
-func (l *lastLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.buf = append(l.buf, p...)
-	if over := len(l.buf) - lastLinesSize; over > 0 {
-		l.buf = append(l.buf[:0], l.buf[over:]...)
-	}
-	return len(p), nil
-}
-
-func (l *lastLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.TrimSpace(string(l.buf))
-}
-
-func (l *lastLines) last() string {
-	s := l.String()
-	return s[strings.LastIndexByte(s, '\n')+1:]
 }

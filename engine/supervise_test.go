@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +47,73 @@ func TestRestartAfterKill(t *testing.T) {
 			t.Fatalf("%d rows, %v", n, err)
 		}
 	}
+}
+
+// A crash inside of the process leaves its reason in the parent's log and in
+// the engine's.
+func TestCrashTellsWhy(t *testing.T) {
+	var log syncBuffer
+	e := startEngine(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil))}, true)
+	pid := e.Pid()
+	if err := syscall.Kill(pid, syscall.SIGSEGV); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "a new engine", func() bool { return e.Ready() && e.Pid() != pid })
+	if !strings.Contains(log.String(), "SIGSEGV") {
+		t.Errorf("the parent's log: %s", log.String())
+	}
+	b, err := os.ReadFile(filepath.Join(e.cfg.Dir, logDirName, crashFileName))
+	if err != nil || !strings.Contains(string(b), "SIGSEGV") {
+		t.Errorf("the crash report: %.200s %v", b, err)
+	}
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// A full disk fails the insert with its reason, and the engine goes on: what
+// was stored can be read, and inserts work again once there is space.
+func TestDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := exec.CommandContext(context.Background(), "mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", dir).Run(); err != nil {
+		t.Skipf("a small file system cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { _ = exec.CommandContext(context.Background(), "umount", "-l", dir).Run() })
+	e := startEngine(t, Config{Dir: filepath.Join(dir, "e")}, true)
+	post(t, e, "CREATE TABLE full (x UInt64, s String CODEC(NONE)) ENGINE = MergeTree ORDER BY x", nil)
+	stored := 0
+	for range 20 {
+		r := post(t, e, "INSERT INTO full SELECT number, randomString(100) FROM numbers(50000)", nil)
+		if r.status == 200 {
+			stored += 50000
+			continue
+		}
+		if r.header.Get("X-ClickHouse-Exception-Code") != "243" || !strings.Contains(r.body, "not enough space") {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+		break
+	}
+	if r := post(t, e, "SELECT count() FROM full", nil); r.body != fmt.Sprintln(stored) || stored == 1000000 || e.Restarts() != 0 {
+		t.Fatalf("%s rows, stored %d, %d restarts", r.body, stored, e.Restarts())
+	}
+	post(t, e, "TRUNCATE TABLE full", nil)
+	waitFor(t, "space", func() bool {
+		return post(t, e, "INSERT INTO full SELECT number, 'x' FROM numbers(10)", nil).status == 200
+	})
 }
 
 // A dial while the engine is down waits for it instead of failing.
