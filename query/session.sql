@@ -11,7 +11,7 @@
 -- Ranks 1, 2, 3 and 15 are ends; 4 and 6 open a session.
 WITH
 pres AS (
-    SELECT computer, user, logon_id AS id, linked_logon_id AS linked, elevated, type, user_name, computer_name, site_id, logon_type,
+    SELECT computer, user, logon_id AS id, linked_logon_id AS linked, elevated, type, sid, user_name, computer_name, site_id, logon_type,
            toUnixTimestamp64Milli(time) AS t,
            toUInt8(transform(toUInt8(type), [10, 9, 2, 1, 12, 4, 6, 11, 3, 5], [1, 2, 3, 4, 5, 6, 6, 7, 8, 8], 0)) AS rank,
            t * 16 + rank AS code
@@ -28,21 +28,32 @@ links AS (
     FROM pres WHERE type = 'logon' AND linked != 0 AND id != 0
     GROUP BY computer, user, twin
 ),
--- A startup that no shutdown came before ended whatever was open, at the last
--- event seen from that computer before it. Services and the system itself log on
--- while it boots already (types 0 and 5), which says nothing of the time before.
+-- Winlogon's own records (7001, 7002) name people by their SID alone. Where the same
+-- computer's other records give that SID a name, they tell the same again and are left out.
+named AS (
+    SELECT computer, lower(sid) FROM pres WHERE sid != '' AND user != lower(sid) GROUP BY computer, sid
+),
+-- One boot writes several startups (Kernel-General 12, 4608, 6005): those within a
+-- minute of another one are the same boot.
 boots AS (
-    SELECT computer, arraySort(groupArray(code)) AS switches,
+    SELECT computer, arraySort(groupArray(code)) AS all_switches,
+           arrayFilter((x, before) -> NOT (bitAnd(x, 15) = 2 AND bitAnd(before, 15) = 2 AND bitShiftRight(x, 4) - bitShiftRight(before, 4) < 60000),
+                       all_switches, arrayPopBack(arrayPushFront(all_switches, toInt64(0)))) AS switches,
            arrayFilter((x, before) -> bitAnd(x, 15) = 2 AND bitAnd(before, 15) != 1,
                        switches, arrayPopBack(arrayPushFront(switches, toInt64(0)))) AS crashes
     FROM pres WHERE type IN ('startup', 'shutdown') GROUP BY computer
 ),
+-- A startup that no shutdown came before ended whatever was open, at the last
+-- event seen from that computer before it. Services and the system itself log on
+-- while it boots already (types 0 and 5), which says nothing of the time before.
 crashed AS (
     SELECT computer, fromUnixTimestamp64Milli(bitShiftRight(arrayJoin(crashes), 4), 'UTC') AS boot FROM boots
 ),
 power AS (
     SELECT computer, arraySort(groupArray(code)) AS power FROM (
-        SELECT computer, code FROM pres WHERE type IN ('startup', 'shutdown', 'sleep', 'wake')
+        SELECT computer, code FROM pres WHERE type IN ('sleep', 'wake')
+        UNION ALL
+        SELECT computer, arrayJoin(switches) AS code FROM boots
         UNION ALL
         SELECT c.computer AS computer, toUnixTimestamp64Milli(e.time) * 16 + 15 AS code
         FROM crashed AS c ASOF JOIN (
@@ -61,7 +72,7 @@ tracks AS (
            groupArrayIf(code, rank IN (4, 6)) AS opener_codes,
            groupArrayIf(site_id * 256 + logon_type, rank IN (4, 6)) AS opener_tags,
            max(elevated) AS elevated, max(user_name) AS user_name, max(computer_name) AS computer_name
-    FROM pres WHERE user != '' GROUP BY computer, user, id
+    FROM pres WHERE user != '' AND (user NOT LIKE 's-1-5-%' OR (computer, user) NOT IN (SELECT * FROM named)) GROUP BY computer, user, id
 ),
 keys AS (
     SELECT r.computer AS computer, r.user AS user, if(l.low != 0, l.low, r.id) AS logon_id,

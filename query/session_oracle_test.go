@@ -40,6 +40,12 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 			e.Account = event.AccountNone
 		} else {
 			e.User = fmt.Sprintf("User-%s-%d", name, r.IntN(users))
+			switch sid := fmt.Sprintf("S-1-5-21-7-%s-%s", name, e.User[len(e.User)-1:]); r.IntN(12) {
+			case 0: // a record of Winlogon, which knows the SID alone
+				e.User, e.SID = sid, sid
+			case 1:
+				e.SID = sid
+			}
 			if withIDs && r.IntN(8) > 0 {
 				e.LogonID = uint64(1 + r.IntN(3))
 			}

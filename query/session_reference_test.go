@@ -125,8 +125,14 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 			}
 		}
 		keys := map[key][]refMark{}
+		named := map[string]bool{} // SIDs that some record gives a name
 		for _, e := range evs {
-			if !refPresence(e) || e.User == "" {
+			if refPresence(e) && e.SID != "" && event.Fold(e.User) != event.Fold(e.SID) {
+				named[event.Fold(e.SID)] = true
+			}
+		}
+		for _, e := range evs {
+			if !refPresence(e) || e.User == "" || named[event.Fold(e.User)] {
 				continue
 			}
 			k := key{event.Fold(e.User), e.LogonID}
@@ -155,12 +161,21 @@ func refPower(evs []event.Event) []refMark {
 		switch e.Type {
 		case event.Startup, event.Shutdown:
 			switches = append(switches, refMark{e.Time, refRank(e.Type), e})
-			fallthrough
 		case event.Sleep, event.Wake:
 			power = append(power, refMark{e.Time, refRank(e.Type), e})
 		}
 	}
 	refSort(switches)
+	// Startups within a minute of another one are the same boot.
+	all := slices.Clone(switches)
+	switches = switches[:0]
+	for i, s := range all {
+		if s.rank == rankStartup && i > 0 && all[i-1].rank == rankStartup && s.t-all[i-1].t < 60_000 {
+			continue
+		}
+		switches = append(switches, s)
+		power = append(power, s)
+	}
 	for i, s := range switches {
 		if s.rank != rankStartup || (i > 0 && switches[i-1].rank == rankShutdown) {
 			continue

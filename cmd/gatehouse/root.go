@@ -98,8 +98,11 @@ func newRootCommand(c *cli) *cobra.Command {
 	root.AddCommand(
 		newCompanyCommand(c),
 		newConfigCommand(c),
+		newEngineCommand(),
+		newImportCommand(c.openImport),
 		newKeyCommand(c),
 		newMigrateCommand(c),
+		newServeCommand(c),
 		newVersionCommand(),
 	)
 	c.markStart(root)

@@ -71,16 +71,17 @@ CREATE TABLE IF NOT EXISTS {{.Local "presence"}} {{.OnCluster}} (
     logon_type      UInt8                  CODEC(ZSTD(1)),
     elevated        Bool                   CODEC(ZSTD(1)),
     site_id         UInt32                 CODEC(ZSTD(1)),
+    sid             LowCardinality(String) CODEC(ZSTD(1)),
     user_name       LowCardinality(String) CODEC(ZSTD(1)),
     computer_name   LowCardinality(String) CODEC(ZSTD(1))
 )
 ENGINE = {{.Engine "presence" "ReplacingMergeTree"}}
 PARTITION BY toYYYYMM(time)
-ORDER BY (company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, user_name, computer_name)
+ORDER BY (company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name)
 SETTINGS {{.Durable}};
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{.Local "presence_mv"}} {{.OnCluster}} TO {{.Local "presence"}} AS
-SELECT company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, user_name, computer_name
+SELECT company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name
 FROM {{.Local "events"}}
 WHERE (account = 'user' AND logon_type IN (2, 10, 11, 12, 255)
        AND type IN ('logon', 'logoff', 'lock', 'unlock', 'disconnect', 'reconnect'))

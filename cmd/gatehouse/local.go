@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/event"
+	"gatehouse/ingest"
+	"gatehouse/ingest/importer"
+)
+
+// local is the way of a command to the data directory's server: the running
+// one's control socket, or that of a server which the command itself starts, without
+// a public listener, and ends. Commands are the same code either way.
+type local struct {
+	http   *http.Client
+	server *server // nil: somebody else's
+}
+
+// controlBase stands for the socket in URLs.
+const controlBase = "http://gatehouse"
+
+// openLocal finds the running server, or starts one for the command.
+func (c *cli) openLocal(ctx context.Context, stderr io.Writer) (*local, error) {
+	if f, err := readServeFile(c.dataDir); err == nil && f.Control != "" {
+		l := &local{http: controlClient(f.Control)}
+		if l.alive(ctx) {
+			return l, nil
+		}
+	}
+	o, err := c.serverOptions(slog.LevelWarn, stderr)
+	if err != nil {
+		return nil, err
+	}
+	s, err := startServer(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &local{http: controlClient(s.controlAt), server: s}, nil
+}
+
+func readServeFile(dataDir string) (f serveFile, err error) {
+	raw, err := os.ReadFile(filepath.Join(dataDir, fileServe)) //nolint:gosec // the data directory is the operator's choice
+	if err != nil {
+		return f, err
+	}
+	return f, json.Unmarshal(raw, &f)
+}
+
+func controlClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+		MaxIdleConnsPerHost: 8,
+	}}
+}
+
+// alive tells whether a server answers: after a crash serve.json stays behind.
+func (l *local) alive(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	body, err := l.Get(ctx, "/api/openapi.json", nil)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, body)
+	return errors.Join(err, body.Close()) == nil
+}
+
+// Get asks for a path and gives the answer's body, or the server's words as an error.
+func (l *local) Get(ctx context.Context, path string, q url.Values) (io.ReadCloser, error) {
+	return l.do(ctx, http.MethodGet, path, q)
+}
+
+func (l *local) do(ctx context.Context, method, path string, q url.Values) (io.ReadCloser, error) {
+	target := controlBase + path
+	if len(q) > 0 {
+		target += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := l.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("the server does not answer: %w", err)
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp.Body, nil
+	}
+	defer func() { _ = resp.Body.Close() }() // only the message matters now
+	var answer struct {
+		Message string `json:"message"`
+		Field   string `json:"field"`
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, err
+	}
+	if json.Unmarshal(raw, &answer) != nil || answer.Message == "" {
+		return nil, fmt.Errorf("%s %s: %s", method, path, resp.Status)
+	}
+	if answer.Field != "" {
+		return nil, fmt.Errorf("%s: %s", answer.Field, answer.Message)
+	}
+	return nil, errors.New(answer.Message)
+}
+
+// flush waits until what was sent can be counted.
+func (l *local) flush(ctx context.Context) error {
+	body, err := l.do(ctx, http.MethodPost, pathFlush, nil)
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+// Close ends the server that was started for the command.
+func (l *local) Close() error {
+	l.http.CloseIdleConnections()
+	if l.server == nil {
+		return nil
+	}
+	return l.server.Close()
+}
+
+// serverSink sends an import's events to the server.
+type serverSink struct{ client *ingest.Client }
+
+// Send gives the events to the server, which has them on disk when it returns.
+func (s serverSink) Send(ctx context.Context, events []event.Event) (accepted, duplicate int, rejected []importer.Rejection, err error) {
+	accepted, duplicate, refused, err := s.client.Send(ctx, events)
+	for _, r := range refused {
+		rejected = append(rejected, importer.Rejection{Index: r.Index, Field: r.Field, Reason: r.Reason})
+	}
+	return accepted, duplicate, rejected, err
+}
+
+// openImport is the target of "gatehouse import".
+func (c *cli) openImport(ctx context.Context, cmd *cobra.Command, company string) (*importTarget, error) {
+	store, err := c.openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := store.FindCompany(ctx, company)
+	if err := errors.Join(err, store.Close()); err != nil {
+		return nil, err
+	}
+	l, err := c.openLocal(ctx, cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	return &importTarget{
+		sink:      serverSink{ingest.NewClient(l.http, controlBase, fmt.Sprint(owner.ID), "")},
+		companyID: owner.ID, location: owner.Location,
+		stateDir: filepath.Join(c.dataDir, dirImport),
+		close: func(ctx context.Context) error {
+			return errors.Join(l.flush(ctx), l.Close())
+		},
+	}, nil
+}

@@ -1,0 +1,357 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/netutil"
+
+	"gatehouse/authsvc"
+	"gatehouse/config"
+	"gatehouse/engine"
+	"gatehouse/ingest"
+	"gatehouse/internal/tlscert"
+	"gatehouse/query"
+	"gatehouse/schema"
+	"gatehouse/spool"
+)
+
+// serverOptions say how much of the product runs.
+type serverOptions struct {
+	dataDir     string
+	databaseURL string
+	listen      string // "" listens on the control socket alone: the stores are opened for one command
+	plainHTTP   bool
+	cfg         *config.Config
+	log         *slog.Logger
+}
+
+// server is the whole product in one process: what it opens, in the order in
+// which it stands here, it closes in the opposite one.
+type server struct {
+	serverOptions
+
+	first     authsvc.FirstStart
+	spool     *spool.Spool
+	store     *authsvc.Store
+	keys      *authsvc.Resolver
+	engine    *engine.Engine // nil with an outside ClickHouse
+	conn      driver.Conn    // for reports
+	writeConn driver.Conn    // for the writer: its inserts must never queue behind reports
+	writer    *ingest.Writer
+	reports   *query.Reports
+	intake    *ingest.Intake
+	recent    *ingest.Recent
+	cert      *tlscert.Source
+
+	registry      *prometheus.Registry
+	metrics       *ingest.Metrics
+	writtenEvents *prometheus.CounterVec
+
+	storeReady atomic.Bool // the event store has its tables
+	migrate    func(context.Context) error
+	stopWriter context.CancelFunc
+	writerDone chan error
+	fatal      chan error // what ends the server by itself
+
+	control    *http.Server
+	public     *http.Server
+	controlAt  string
+	controlDir string // made for the socket where the data directory's path is too long for one
+	url        string
+}
+
+// directories and files of the data directory.
+const (
+	dirSpool  = "spool"
+	dirWriter = "writer"
+	dirEngine = "engine"
+	dirImport = "import"
+	fileServe = "serve.json"
+)
+
+// startServer opens everything and serves. Close ends it, also after an error.
+func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
+	s := &server{serverOptions: o, fatal: make(chan error, 4)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if err := os.MkdirAll(o.dataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("FATAL: the data directory cannot be made: %w", err)
+	}
+	for _, step := range []func(context.Context) error{
+		s.openSpool, s.openStore, s.openEventStore, s.openIntake, s.startWriter, s.serveControl, s.servePublic,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *server) openSpool(context.Context) (err error) {
+	// First of all: its lock is what keeps two servers from one data directory.
+	s.spool, err = spool.Open(filepath.Join(s.dataDir, dirSpool), spool.Options{
+		MaxBytes: int64(s.cfg.Spool.MaxBytes), SegmentSize: int64(s.cfg.Spool.SegmentSize), Logger: s.log,
+	})
+	return err
+}
+
+func (s *server) openStore(ctx context.Context) (err error) {
+	if s.store, err = authsvc.Open(ctx, s.databaseURL); err != nil {
+		return err
+	}
+	if _, _, err := schema.NewRelational(s.store.DB()).Up(ctx); err != nil {
+		return err
+	}
+	if s.first, err = s.store.Bootstrap(ctx, s.cfg.App.AdminPassword.Reveal()); err != nil {
+		return err
+	}
+	s.keys, err = s.store.NewResolver(ctx, s.log)
+	return err
+}
+
+// clickhouseOptions reach the event store: the embedded engine, which it
+// starts, or the server that the settings name.
+func (s *server) clickhouseOptions(ctx context.Context) (*clickhouse.Options, error) {
+	if address := s.cfg.ClickHouse.URL.Reveal(); address != "" {
+		return outsideClickHouse(address)
+	}
+	var err error
+	s.engine, err = engine.Start(ctx, engine.Config{
+		Dir: filepath.Join(s.dataDir, dirEngine), Library: s.cfg.Engine.Library,
+		MemoryLimit: int64(s.cfg.Engine.MemoryLimit), Threads: s.cfg.Engine.Threads, Logger: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.engine.Options(), nil
+}
+
+// outsideClickHouse reads a URL as clickhouse-go options for HTTP.
+func outsideClickHouse(address string) (*clickhouse.Options, error) {
+	o, err := clickhouse.ParseDSN(address)
+	if err != nil {
+		return nil, fmt.Errorf("[clickhouse] url: %w", err)
+	}
+	o.Protocol = clickhouse.HTTP
+	o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+	return o, nil
+}
+
+// Connections to the event store: few, as each statement takes all cores.
+const (
+	reportConns = 8
+	writerConns = 6
+)
+
+func (s *server) openEventStore(ctx context.Context) error {
+	o, err := s.clickhouseOptions(ctx)
+	if err != nil {
+		return err
+	}
+	layout := schema.Layout{Database: s.cfg.ClickHouse.Name, Cluster: s.cfg.ClickHouse.Cluster, RetentionMonths: s.cfg.Ingest.RetentionMonths}
+	migrations, err := schema.NewClickHouse(o, layout)
+	if err != nil {
+		return err
+	}
+	open := func(conns int) (driver.Conn, error) {
+		c := *o
+		c.Auth.Database = layout.Database
+		c.MaxOpenConns, c.MaxIdleConns = conns, conns
+		return clickhouse.Open(&c)
+	}
+	if s.conn, err = open(reportConns); err != nil {
+		return fmt.Errorf("event store: %w", err)
+	}
+	if s.writeConn, err = open(writerConns); err != nil {
+		return fmt.Errorf("event store: %w", err)
+	}
+	s.reports = query.New(s.conn, query.Options{SiteNames: s.siteNames})
+
+	s.migrate = func(ctx context.Context) error {
+		return s.store.DB().WithLock(ctx, "gatehouse-events-"+layout.Database, func(ctx context.Context) error {
+			_, _, err := migrations.Up(ctx)
+			return err
+		})
+	}
+	if err = s.migrate(ctx); err == nil {
+		s.storeReady.Store(true)
+		return nil
+	}
+	if s.engine != nil || errors.Is(err, schema.ErrNewer) || isAnswer(err) {
+		return err
+	}
+	// An outside store that is away must not keep events from being taken.
+	s.log.Warn("the event store does not answer; events are taken and will be written when it does", slog.Any("error", err))
+	return nil
+}
+
+// isAnswer tells whether an error is the store's own word, which a later try would hear again.
+func isAnswer(err error) bool {
+	var ex *clickhouse.Exception
+	return errors.As(err, &ex)
+}
+
+// Close ends the server: first what brings work in, last what the rest stands
+// on. Each part has its own limit within it. It may be called on a server that
+// started only in part.
+func (s *server) Close() error {
+	timeout := s.cfg.Server.ShutdownTimeout
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	var errs []error
+	part := func(name string, close func() error) {
+		begin := time.Now()
+		if err := close(); err != nil {
+			errs = append(errs, fmt.Errorf("closing the %s: %w", name, err))
+		}
+		if took := time.Since(begin); took > time.Second {
+			s.log.Info("closed", slog.String("part", name), slog.Duration("took", took.Round(time.Millisecond)))
+		}
+	}
+	if s.public != nil {
+		s.removeServeFile()
+		part("listener", func() error { return s.public.Shutdown(ctx) })
+	}
+	if s.control != nil {
+		part("control socket", func() error { return s.control.Shutdown(ctx) })
+	}
+	if s.controlDir != "" {
+		part("control socket", func() error { return os.RemoveAll(s.controlDir) })
+	}
+	if s.stopWriter != nil {
+		part("writer", func() error {
+			s.stopWriter()
+			return <-s.writerDone
+		})
+	}
+	if s.keys != nil {
+		part("keys", s.keys.Close)
+	}
+	for _, c := range []driver.Conn{s.conn, s.writeConn} {
+		if c != nil {
+			part("event store's connection", c.Close)
+		}
+	}
+	if s.engine != nil {
+		part("engine", s.engine.Close)
+	}
+	if s.store != nil {
+		part("database", s.store.Close)
+	}
+	if s.spool != nil {
+		part("spool", s.spool.Close)
+	}
+	return errors.Join(errs...)
+}
+
+// siteNames are the names of a company's keys, for display.
+func (s *server) siteNames(ctx context.Context, company uint32) (map[uint32]string, error) {
+	keys, err := s.store.Keys(ctx, company, true)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[uint32]string, len(keys))
+	for i := range keys {
+		names[keys[i].ID] = keys[i].Site
+	}
+	return names, nil
+}
+
+// serveFile is DATA/serve.json: how programs on this machine find the server.
+type serveFile struct {
+	URL     string    `json:"url"`
+	Control string    `json:"control"` // the unix socket for trusted local programs
+	PID     int       `json:"pid"`
+	Version string    `json:"version"`
+	CA      string    `json:"ca,omitempty"` // the certificate to trust, where it is self-signed
+	Started time.Time `json:"started"`
+}
+
+func (s *server) writeServeFile() error {
+	f := serveFile{URL: s.url, Control: s.controlAt, PID: os.Getpid(), Version: buildVersion().Version, Started: time.Now().UTC().Truncate(time.Second)}
+	if s.cert != nil {
+		f.CA = s.cert.CertFile()
+	}
+	raw, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.dataDir, fileServe)
+	if err := os.WriteFile(path+".new", append(raw, '\n'), 0o600); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(path+".new", path)
+}
+
+func (s *server) removeServeFile() {
+	if err := os.Remove(filepath.Join(s.dataDir, fileServe)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.log.Warn("serve.json stays behind", slog.Any("error", err))
+	}
+}
+
+// servePublic listens where agents, Grafana and people come.
+func (s *server) servePublic(ctx context.Context) error {
+	if s.listen == "" {
+		return nil
+	}
+	handler, err := s.publicHandler()
+	if err != nil {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
+	if err != nil {
+		return fmt.Errorf("FATAL: cannot listen on %s: %w", s.listen, err)
+	}
+	l = netutil.LimitListener(l, s.cfg.Server.MaxConnections)
+	scheme := "http"
+	if s.cfg.Server.TLS && !s.plainHTTP {
+		scheme = "https"
+		if s.cfg.Server.CertFile != "" {
+			s.cert, err = tlscert.Files(s.cfg.Server.CertFile, s.cfg.Server.KeyFile, s.log)
+		} else {
+			s.cert, err = tlscert.SelfSigned(s.dataDir, s.log)
+		}
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		t := s.cert.TLSConfig()
+		t.NextProtos = []string{"h2", "http/1.1"}
+		l = tls.NewListener(l, t)
+	}
+	s.url = scheme + "://" + l.Addr().String()
+	s.public = s.httpServer(handler)
+	go func() {
+		if err := s.public.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.fatal <- fmt.Errorf("FATAL: the listener on %s ended: %w", s.listen, err)
+		}
+	}()
+	return s.writeServeFile()
+}
+
+// headerTimeout bounds the time a client may take for a request's head: slower
+// ones are hanging or up to no good.
+const headerTimeout = 10 * time.Second
+
+func (s *server) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, ReadTimeout: s.cfg.Server.ReadTimeout, IdleTimeout: s.cfg.Server.IdleTimeout,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"gatehouse/authsvc"
+	"gatehouse/event"
+	"gatehouse/ingest"
+	"gatehouse/query"
+)
+
+// pathFlush answers when every event taken before the request can be counted in reports.
+const pathFlush = "/internal/v1/flush"
+
+// newMetrics makes the process's metrics.
+func (s *server) newMetrics() {
+	s.registry = prometheus.NewRegistry()
+	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.writtenEvents = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "gatehouse_written_events_total", Help: "Events brought from the spool to ClickHouse, by result: inserted, duplicate, expired, set_aside.",
+	}, []string{"company", "result"})
+	s.registry.MustRegister(s.writtenEvents)
+	s.recent = ingest.NewRecent(ingest.DefaultRecent)
+	g := ingest.Gauges{
+		SpoolRecords: func() float64 { return float64(s.spool.Stats().Records) },
+		SpoolBytes:   func() float64 { return float64(s.spool.Stats().DiskBytes) },
+		SpoolAge:     func() float64 { return s.spool.Stats().Age(time.Now()).Seconds() },
+		SpoolDamaged: func() float64 { return float64(s.spool.Stats().DamagedParts) },
+		Recent:       s.recent,
+	}
+	if s.engine != nil {
+		g.EngineRestarts = func() float64 { return float64(s.engine.Restarts()) }
+	}
+	s.metrics = ingest.NewMetrics(s.registry, g)
+}
+
+func (s *server) openIntake(context.Context) (err error) {
+	s.newMetrics()
+	s.intake, err = ingest.NewIntake(ingest.Options{
+		Spool: s.spool, Keys: keyResolver{s.keys}, Internal: s.internalPrincipal, Recent: s.recent, Metrics: s.metrics,
+		Limits: ingest.Limits{BatchBytes: int(s.cfg.Ingest.MaxBytes), BatchEvents: s.cfg.Ingest.MaxRecords},
+		Store:  s.pingStore,
+		Ready: []ingest.Probe{
+			{Name: "database", Check: s.store.DB().Ping},
+			{Name: "event store", Check: s.pingStore},
+			{Name: "spool", Check: s.spoolHasRoom},
+		},
+		Log: s.log,
+	})
+	return err
+}
+
+func (s *server) pingStore(ctx context.Context) error {
+	if s.engine != nil && !s.engine.Ready() {
+		return errors.New("the engine is starting")
+	}
+	return s.conn.Ping(ctx)
+}
+
+func (s *server) spoolHasRoom(context.Context) error {
+	if st := s.spool.Stats(); st.DiskBytes >= int64(s.cfg.Spool.MaxBytes) {
+		return fmt.Errorf("the spool is full: %d records wait for the event store", st.Records)
+	}
+	return nil
+}
+
+// keyResolver is authsvc's resolver as the intake asks it.
+type keyResolver struct{ keys *authsvc.Resolver }
+
+// Resolve gives whom an API key speaks for.
+func (k keyResolver) Resolve(ctx context.Context, key string) (ingest.Principal, error) {
+	p, err := k.keys.Resolve(ctx, key)
+	if err != nil {
+		return ingest.Principal{}, err
+	}
+	return ingest.Principal{CompanyID: p.CompanyID, SiteID: p.SiteID, Company: p.CompanyName, Location: p.Location, MayIngest: p.Scopes.Has(authsvc.ScopeIngest)}, nil
+}
+
+// Used notes the use of a key.
+func (k keyResolver) Used(p ingest.Principal, from netip.Addr, _ string, accepted, refused int) {
+	k.keys.Record(p.SiteID, from, accepted, refused)
+}
+
+// internalPrincipal is whom a local command sends for.
+func (s *server) internalPrincipal(ctx context.Context, company, site string) (ingest.Principal, error) {
+	c, err := s.store.FindCompany(ctx, company)
+	if err != nil {
+		return ingest.Principal{}, err
+	}
+	p := ingest.Principal{CompanyID: c.ID, Company: c.Name, Location: c.Location, MayIngest: true}
+	if site != "" && site != "0" {
+		key, err := s.store.FindKey(ctx, site)
+		if err != nil || key.CompanyID != c.ID {
+			return ingest.Principal{}, event.FieldError("site", "the company has no site %q", site)
+		}
+		p.SiteID = key.ID
+	}
+	return p, nil
+}
+
+// publicHandler is what the network reaches.
+func (s *server) publicHandler() (http.Handler, error) {
+	r := mux.NewRouter()
+	s.intake.Mount(r)
+	r.Handle("/metrics", ingest.MetricsHandler(s.registry, ingest.MetricsAccess{Loopback: true})).Methods(http.MethodGet)
+	if err := s.mountQueries(r, s.companyOfKey); err != nil {
+		return nil, err
+	}
+	return s.intake.Fast(r), nil
+}
+
+// mountQueries puts reports and search on r, for the companies that auth allows.
+func (s *server) mountQueries(r *mux.Router, auth query.Authenticator) error {
+	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.log})
+	if err != nil {
+		return err
+	}
+	for _, rt := range api.Routes() {
+		r.Handle(rt.Path, rt.Handler).Methods(rt.Method, http.MethodHead)
+	}
+	return nil
+}
+
+// companyOfKey is the company of a request's API key, which must have the scope to read.
+func (s *server) companyOfKey(ctx context.Context, r *http.Request) (query.Company, error) {
+	key := r.Header.Get("X-API-Key")
+	if key == "" {
+		key, _ = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	}
+	p, err := s.keys.Resolve(ctx, key)
+	if err != nil {
+		return query.Company{}, err
+	}
+	if !p.Scopes.Has(authsvc.ScopeRead) {
+		return query.Company{}, event.Errorf(event.CodeForbidden, "this API key may not read; use one with the scope read")
+	}
+	from, _ := netip.ParseAddrPort(r.RemoteAddr)
+	s.keys.Record(p.SiteID, from.Addr(), 0, 0)
+	return query.Company{ID: p.CompanyID, Name: p.CompanyName, Location: p.Location, MaxSession: p.MaxSession}, nil
+}
+
+// companyNamed is the company that a local command asks about.
+func (s *server) companyNamed(ctx context.Context, r *http.Request) (query.Company, error) {
+	c, err := s.store.FindCompany(ctx, r.URL.Query().Get("company"))
+	if err != nil {
+		return query.Company{}, err
+	}
+	return query.Company{ID: c.ID, Name: c.Name, Location: c.Location, MaxSession: c.MaxSession}, nil
+}
+
+// flushLimit bounds a flush: with the event store away it would wait for ever.
+const flushLimit = 10 * time.Minute
+
+func (s *server) flush(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), flushLimit)
+	defer cancel()
+	if err := s.writer.Flush(ctx); err != nil {
+		http.Error(w, "the events are safe, but the event store did not take them yet", http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// maxSocketPath is what a unix socket's address has room for on the systems we run on.
+const maxSocketPath = 100
+
+// serveControl listens on the socket by which commands on this machine work with
+// the server. Whoever may open it is trusted: mode 0600, so the server's user and root.
+func (s *server) serveControl(ctx context.Context) error {
+	path, err := filepath.Abs(filepath.Join(s.dataDir, "control.sock"))
+	if err != nil {
+		return err
+	}
+	if len(path) > maxSocketPath {
+		dir, err := os.MkdirTemp("", "gatehouse-")
+		if err != nil {
+			return err
+		}
+		s.controlDir, path = dir, filepath.Join(dir, "control.sock")
+	}
+	// Ours alone: the spool's lock says that no other server is on this directory.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
+	if err != nil {
+		return fmt.Errorf("FATAL: cannot listen on %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	s.controlAt = path
+	r := mux.NewRouter()
+	s.intake.MountInternal(r)
+	r.HandleFunc(pathFlush, s.flush).Methods(http.MethodPost)
+	if err := s.mountQueries(r, s.companyNamed); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	s.control = s.httpServer(r)
+	// Local commands may take their time: a flush waits for the event store.
+	s.control.ReadTimeout = 0
+	go func() {
+		if err := s.control.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			s.fatal <- fmt.Errorf("FATAL: the control socket ended: %w", err)
+		}
+	}()
+	return nil
+}

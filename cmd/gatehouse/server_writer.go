@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"gatehouse/ingest"
+	"gatehouse/internal/reldb"
+	"gatehouse/schema"
+)
+
+// outsideSettle is how long an insert whose connection to an outside server broke
+// may take to show up among that server's running statements.
+const outsideSettle = 2 * time.Second
+
+// storeRetry is the pause between tries to prepare an outside store that is away.
+const storeRetry = 5 * time.Second
+
+func (s *server) startWriter(ctx context.Context) error {
+	o := ingest.WriterOptions{
+		Dir:       filepath.Join(s.dataDir, dirWriter),
+		BlockRows: s.cfg.Ingest.BlockRows, BlockDelay: s.cfg.Ingest.BlockDelay, Parallel: s.cfg.Ingest.Writers,
+		Cluster: s.cfg.ClickHouse.Cluster, RetentionMonths: s.cfg.Ingest.RetentionMonths, Logger: s.log,
+		OnInsert: func(rows int, took time.Duration) { s.metrics.ObserveInsert(took, rows, nil) },
+		OnResult: s.written,
+	}
+	if s.engine == nil {
+		o.SettleDelay = outsideSettle
+		// A server database means that other Gatehouse servers may share the event store.
+		if db := s.store.DB(); db.Dialect() != reldb.SQLite {
+			o.Shared = true
+			o.Lock = func(ctx context.Context) (func(), error) {
+				return holdLock(ctx, db, "gatehouse-writer-"+s.cfg.ClickHouse.Name)
+			}
+		}
+	}
+	var err error
+	if s.writer, err = ingest.NewWriter(s.writeConn, s.spool, o); err != nil {
+		return err
+	}
+	ctx, s.stopWriter = context.WithCancel(context.WithoutCancel(ctx))
+	s.writerDone = make(chan error, 1)
+	go func() {
+		err := s.runWriter(ctx)
+		if err != nil {
+			s.fatal <- fmt.Errorf("FATAL: the writer ended: %w", err)
+		}
+		s.writerDone <- err
+	}()
+	return nil
+}
+
+// runWriter waits for the event store's tables, then writes until ctx ends.
+func (s *server) runWriter(ctx context.Context) error {
+	for !s.storeReady.Load() {
+		err := s.migrate(ctx)
+		switch {
+		case err == nil:
+			s.storeReady.Store(true)
+			s.log.Info("the event store answers")
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, schema.ErrNewer):
+			return err
+		default:
+			s.log.Warn("the event store does not answer; events wait in the spool", slog.Any("error", err))
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(storeRetry):
+			}
+		}
+	}
+	err := s.writer.Run(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// holdLock takes a named lock of the database until release is called.
+func holdLock(ctx context.Context, db *reldb.DB, name string) (release func(), err error) {
+	held, done, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- db.WithLock(ctx, name, func(context.Context) error {
+			close(held)
+			<-done
+			return nil
+		})
+	}()
+	select {
+	case <-held:
+		return func() { close(done); <-ended }, nil
+	case err := <-ended:
+		return nil, err
+	}
+}
+
+// written counts what became of events behind the acknowledgement.
+func (s *server) written(company uint32, result string, n int) {
+	s.writtenEvents.WithLabelValues(s.companyName(company), result).Add(float64(n))
+}
+
+// companyName is a company's name for metrics, its number when it is gone.
+func (s *server) companyName(id uint32) string {
+	c, err := s.keys.Company(id)
+	if err != nil {
+		return fmt.Sprint(id)
+	}
+	return c.Name
+}
