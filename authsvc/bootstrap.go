@@ -7,7 +7,6 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"gatehouse/event"
-	"gatehouse/internal/reldb"
 )
 
 // What a first start makes. The default password is public, so it must be changed at the first sign-in.
@@ -65,7 +64,7 @@ func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, err
 	if err != nil {
 		return first, fail(fmt.Errorf("hash the password: %w", err), "first start")
 	}
-	err = s.change(ctx, func(tx *reldb.Tx) (err error) {
+	err = s.change(ctx, func(tx changeTx) (err error) {
 		first = FirstStart{}
 		// The change stamp is locked: whoever waited here sees what the other has made.
 		if err := tx.QueryRow(ctx, countCompanies).Scan(&companies); err != nil {

@@ -73,25 +73,25 @@ func loadLocation(zone string) (*time.Location, error) {
 }
 
 const (
-	insertCompany = `INSERT INTO companies (name, name_key, timezone, max_session, created_at) VALUES (?, ?, ?, ?, ?)`
-	updateCompany = `UPDATE companies SET name = ?, name_key = ?, timezone = ?, max_session = ? WHERE id = ?`
+	insertCompany = `INSERT INTO companies (name, name_key, timezone, max_session, created_at, revision) VALUES (?, ?, ?, ?, ?, ?)`
+	updateCompany = `UPDATE companies SET name = ?, name_key = ?, timezone = ?, max_session = ?, revision = ? WHERE id = ?`
 	// COALESCE keeps the first time: disabling twice must not look like one that happened today.
-	disableCompany = `UPDATE companies SET disabled_at = COALESCE(disabled_at, ?) WHERE id = ?`
-	enableCompany  = `UPDATE companies SET disabled_at = NULL WHERE id = ?`
+	disableCompany = `UPDATE companies SET disabled_at = COALESCE(disabled_at, ?), revision = ? WHERE id = ?`
+	enableCompany  = `UPDATE companies SET disabled_at = NULL, revision = ? WHERE id = ?`
 	selectCompany  = `SELECT id, name, timezone, max_session, created_at, disabled_at FROM companies`
 )
 
 // CreateCompany adds a company. A name that is taken, with whatever case, is CodeConflict.
 func (s *Store) CreateCompany(ctx context.Context, settings CompanySettings) (Company, error) {
 	var c Company
-	err := s.change(ctx, func(tx *reldb.Tx) (err error) {
+	err := s.change(ctx, func(tx changeTx) (err error) {
 		c, err = s.createCompany(ctx, tx, settings)
 		return err
 	})
 	return c, fail(err, "create company")
 }
 
-func (s *Store) createCompany(ctx context.Context, tx *reldb.Tx, settings CompanySettings) (Company, error) {
+func (s *Store) createCompany(ctx context.Context, tx changeTx, settings CompanySettings) (Company, error) {
 	if settings.Name == "" {
 		return Company{}, event.FieldError("name", "must not be empty")
 	}
@@ -106,7 +106,7 @@ func (s *Store) createCompany(ctx context.Context, tx *reldb.Tx, settings Compan
 		return Company{}, err
 	}
 	created := s.now()
-	id, err := tx.Insert(ctx, insertCompany, settings.Name, key, settings.Timezone, int64(settings.MaxSession/time.Second), millis(created))
+	id, err := tx.Insert(ctx, insertCompany, settings.Name, key, settings.Timezone, int64(settings.MaxSession/time.Second), millis(created), tx.revision)
 	if reldb.IsUnique(err) {
 		return Company{}, nameTaken(settings.Name)
 	}
@@ -127,7 +127,7 @@ func (s *Store) UpdateCompany(ctx context.Context, companyID uint32, settings Co
 		return Company{}, err
 	}
 	var c Company
-	err = s.change(ctx, func(tx *reldb.Tx) error {
+	err = s.change(ctx, func(tx changeTx) error {
 		old, err := s.company(ctx, tx, companyID)
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func (s *Store) UpdateCompany(ctx context.Context, companyID uint32, settings Co
 		if settings.MaxSession == 0 {
 			settings.MaxSession = old.MaxSession
 		}
-		_, err = tx.Exec(ctx, updateCompany, settings.Name, key, settings.Timezone, int64(settings.MaxSession/time.Second), companyID)
+		_, err = tx.Exec(ctx, updateCompany, settings.Name, key, settings.Timezone, int64(settings.MaxSession/time.Second), tx.revision, companyID)
 		if reldb.IsUnique(err) {
 			return nameTaken(settings.Name)
 		}
@@ -156,13 +156,13 @@ func (s *Store) UpdateCompany(ctx context.Context, companyID uint32, settings Co
 
 // SetCompanyDisabled stops all keys of a company, or lets them work again. Its events stay.
 func (s *Store) SetCompanyDisabled(ctx context.Context, companyID uint32, disabled bool) error {
-	return fail(s.change(ctx, func(tx *reldb.Tx) error {
+	return fail(s.change(ctx, func(tx changeTx) error {
 		var n int64
 		var err error
 		if disabled {
-			n, err = tx.Exec(ctx, disableCompany, millis(s.now()), companyID)
+			n, err = tx.Exec(ctx, disableCompany, millis(s.now()), tx.revision, companyID)
 		} else {
-			n, err = tx.Exec(ctx, enableCompany, companyID)
+			n, err = tx.Exec(ctx, enableCompany, tx.revision, companyID)
 		}
 		if err == nil && n == 0 {
 			return noCompany(companyID)
@@ -181,8 +181,12 @@ func (s *Store) Companies(ctx context.Context) ([]Company, error) {
 	return list, fail(err, "list companies")
 }
 
-func (s *Store) companies(ctx context.Context) (list []Company, err error) {
-	rows, err := s.db.Query(ctx, selectCompany+` ORDER BY id`)
+func (s *Store) companies(ctx context.Context) ([]Company, error) {
+	return s.queryCompanies(ctx, selectCompany+` ORDER BY id`)
+}
+
+func (s *Store) queryCompanies(ctx context.Context, query string, args ...any) (list []Company, err error) {
+	rows, err := s.db.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"gatehouse/event"
-	"gatehouse/internal/reldb"
 )
 
 // A key is "gh_" and 43 characters of base 62: 256 random bits, without a character that shells, URLs or a double click
@@ -69,20 +68,20 @@ type NewKey struct {
 }
 
 const (
-	insertKey = `INSERT INTO api_keys (company_id, description, key_prefix, key_hash, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)`
+	insertKey = `INSERT INTO api_keys (company_id, description, key_prefix, key_hash, scopes, created_at, expires_at, revision) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
 	selectKey = `SELECT id, company_id, description, key_prefix, scopes, created_at, expires_at, disabled_at, revoked_at,
     last_used_at, last_used_ip, event_count, error_count FROM api_keys`
 	// COALESCE keeps the first time: disabling twice must not look like one that happened today.
-	disableKey = `UPDATE api_keys SET disabled_at = COALESCE(disabled_at, ?) WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
-	enableKey  = `UPDATE api_keys SET disabled_at = NULL WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
-	revokeKey  = `UPDATE api_keys SET revoked_at = ? WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
+	disableKey = `UPDATE api_keys SET revision = ?, disabled_at = COALESCE(disabled_at, ?) WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
+	enableKey  = `UPDATE api_keys SET revision = ?, disabled_at = NULL WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
+	revokeKey  = `UPDATE api_keys SET revision = ?, revoked_at = ? WHERE company_id = ? AND id = ? AND revoked_at IS NULL`
 )
 
 // CreateKey adds a key to a company. The key in the result is the only copy there will ever be.
 func (s *Store) CreateKey(ctx context.Context, companyID uint32, spec NewKey) (Key, string, error) {
 	var k Key
 	var secret string
-	err := s.change(ctx, func(tx *reldb.Tx) (err error) {
+	err := s.change(ctx, func(tx changeTx) (err error) {
 		if _, err := s.company(ctx, tx, companyID); err != nil {
 			return err
 		}
@@ -95,7 +94,7 @@ func (s *Store) CreateKey(ctx context.Context, companyID uint32, spec NewKey) (K
 	return k, secret, nil
 }
 
-func (s *Store) createKey(ctx context.Context, tx *reldb.Tx, companyID uint32, spec NewKey) (Key, string, error) {
+func (s *Store) createKey(ctx context.Context, tx changeTx, companyID uint32, spec NewKey) (Key, string, error) {
 	if spec.Scopes == 0 || spec.Scopes != spec.Scopes&(1<<len(scopeNames)-1) {
 		return Key{}, "", event.FieldError("scopes", "must name at least one of %s", strings.Join(scopeNames, ", "))
 	}
@@ -116,7 +115,7 @@ func (s *Store) createKey(ctx context.Context, tx *reldb.Tx, companyID uint32, s
 		return Key{}, "", err
 	}
 	hash := hashKey(secret)
-	id, err := tx.Insert(ctx, insertKey, companyID, site, prefix, hex.EncodeToString(hash[:]), spec.Scopes.String(), millis(now), optionalMillis(spec.Expires))
+	id, err := tx.Insert(ctx, insertKey, companyID, site, prefix, hex.EncodeToString(hash[:]), spec.Scopes.String(), millis(now), optionalMillis(spec.Expires), tx.revision)
 	if err != nil {
 		return Key{}, "", err
 	}
@@ -227,8 +226,8 @@ func (s *Store) RevokeKey(ctx context.Context, companyID, keyID uint32) error {
 }
 
 func (s *Store) changeKey(ctx context.Context, doing string, keyID uint32, query string, args ...any) error {
-	return fail(s.change(ctx, func(tx *reldb.Tx) error {
-		n, err := tx.Exec(ctx, query, args...)
+	return fail(s.change(ctx, func(tx changeTx) error {
+		n, err := tx.Exec(ctx, query, append([]any{tx.revision}, args...)...)
 		if err == nil && n == 0 {
 			// A key of another company, one that never was and one that is revoked give the same answer.
 			return event.Errorf(event.CodeNotFound, "there is no key with id %d that could be changed", keyID)

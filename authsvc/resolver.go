@@ -17,8 +17,10 @@ const (
 	pollEvery = 250 * time.Millisecond
 	// recheckEvery bounds how often refusals make the database be asked again, see Resolve.
 	recheckEvery = 100 * time.Millisecond
-	// pollTimeout bounds one look at the database, so that a stuck one is noticed.
+	// pollTimeout bounds one look at the change stamp, so that a stuck database is noticed; loadTimeout the reading of what
+	// has changed, which at a start is everything.
 	pollTimeout = 2 * time.Second
+	loadTimeout = time.Minute
 	// maxStale is how long answers from memory are given while the database does not answer: long enough for a restart
 	// or a failover. After it keys are neither accepted nor refused (CodeUnavailable, and clients come again),
 	// because a key may have been revoked through a database that only this process cannot reach.
@@ -113,8 +115,6 @@ func (r *Resolver) run(ctx context.Context) {
 // look asks the database for news, unless a look that began after notBefore has done so. It reports failure and
 // recovery once each.
 func (r *Resolver) look(ctx context.Context, notBefore time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	defer cancel()
 	select {
 	case r.looking <- struct{}{}:
 		defer func() { <-r.looking }()
@@ -143,14 +143,18 @@ func (r *Resolver) look(ctx context.Context, notBefore time.Time) error {
 // refresh replaces the copy when the change stamp has moved. Only look calls it.
 func (r *Resolver) refresh(ctx context.Context) error {
 	old := r.snap.Load()
-	// The stamp is read before the rows: rows may be newer than it, which costs one more read, never older.
 	var revision int64
-	if err := r.store.db.QueryRow(ctx, readDirectory).Scan(&revision); err != nil {
+	stamp, cancel := context.WithTimeout(ctx, pollTimeout)
+	err := r.store.db.QueryRow(stamp, readDirectory).Scan(&revision)
+	cancel()
+	if err != nil {
 		return err
 	}
 	if old != nil && revision == old.revision {
 		return nil
 	}
+	ctx, cancel = context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	next, err := r.store.load(ctx, revision, old)
 	if err != nil {
 		return err
@@ -218,14 +222,16 @@ func (r *Resolver) lookup(hash [32]byte) (Principal, error) {
 	if r.Age() > maxStale {
 		return Principal{}, ErrStale
 	}
-	site := r.snap.Load().keys[hash]
+	snap := r.snap.Load()
+	site := snap.keys[hash]
 	if site == nil {
 		return Principal{}, ErrInvalidKey
 	}
-	if site.disabled || site.expires != 0 && site.expires <= r.store.now().UnixMilli() {
+	p, active := snap.principal(site)
+	if !active || site.disabled || site.expires != 0 && site.expires <= r.store.now().UnixMilli() {
 		return Principal{}, ErrKeyDisabled
 	}
-	return site.principal, nil
+	return p, nil
 }
 
 // Company finds an active or disabled company by id, in memory.
@@ -237,19 +243,12 @@ func (r *Resolver) Company(companyID uint32) (Company, error) {
 }
 
 // Companies lists all companies by id, in memory. For operators: it is the list of all tenants.
-func (r *Resolver) Companies() []Company {
-	snap := r.snap.Load()
-	list := make([]Company, len(snap.order))
-	for i, c := range snap.order {
-		list[i] = *c
-	}
-	return list
-}
+func (r *Resolver) Companies() []Company { return r.snap.Load().list() }
 
 // Site is the name of one site of a company, also of a revoked one, in memory.
 func (r *Resolver) Site(companyID, siteID uint32) (string, error) {
-	if s := r.snap.Load().sites[siteID]; s != nil && s.principal.CompanyID == companyID {
-		return s.principal.SiteName, nil
+	if s := r.snap.Load().sites[siteID]; s != nil && s.companyID == companyID {
+		return s.name, nil
 	}
 	return "", event.Errorf(event.CodeNotFound, "there is no site with id %d", siteID)
 }

@@ -142,6 +142,46 @@ func TestResolveAcrossProcesses(t *testing.T) {
 	})
 }
 
+// TestResolveAfterRestore: a backup put back under a running server takes everything back to its state.
+func TestResolveAfterRestore(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx := t.Context()
+		s, control := open(), open()
+		c := mustCompany(t, s, "One")
+		before, oldSecret := mustKey(t, s, c.ID, authsvc.ScopeRead)
+		var revision int64
+		if err := s.DB().QueryRow(ctx, `SELECT revision FROM revisions`).Scan(&revision); err != nil {
+			t.Fatal(err)
+		}
+		after, newSecret := mustKey(t, s, c.ID, authsvc.ScopeRead)
+		if err := s.SetKeyDisabled(ctx, c.ID, before.ID, true); err != nil {
+			t.Fatal(err)
+		}
+		r := newResolver(t, s)
+		if err := control.DB().Update(ctx, func(tx *reldb.Tx) error {
+			for _, q := range []string{`DELETE FROM api_keys WHERE id = ?`, `UPDATE revisions SET revision = ?`, `UPDATE api_keys SET disabled_at = NULL, revision = ?`} {
+				arg := revision
+				if strings.HasPrefix(q, "DELETE") {
+					arg = int64(after.ID)
+				}
+				if _, err := tx.Exec(ctx, q, arg); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "a key made after the backup is gone", func() bool {
+			_, err := r.Resolve(ctx, newSecret)
+			return errors.Is(err, authsvc.ErrInvalidKey)
+		})
+		if _, err := r.Resolve(ctx, oldSecret); err != nil {
+			t.Errorf("a key that the backup has: %v", err)
+		}
+	})
+}
+
 // TestResolveWithoutDatabase: known keys go on for a while when the database is away, refusals do not hang, and after the
 // while nobody is let in or turned away for good.
 func TestResolveWithoutDatabase(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // snapshot is all companies and keys at one revision. It never changes once it is published; only the counters
@@ -12,83 +14,104 @@ import (
 type snapshot struct {
 	revision  int64
 	companies map[uint32]*Company
-	order     []*Company // by id
-	keys      map[[32]byte]*site
-	sites     map[uint32]*site // also revoked ones, whose names reports still want
+	keys      map[[32]byte]*site // those that may be used or are disabled
+	sites     map[uint32]*site   // also revoked ones, whose names reports still want
 }
 
 type site struct {
-	principal Principal
+	id        uint32
+	companyID uint32
+	name      string
+	scopes    Scopes
 	disabled  bool
 	expires   int64 // Unix milliseconds, 0: never
 	usage     *usage
 }
 
-const selectSites = `SELECT id, company_id, description, key_hash, scopes, expires_at,
-    CASE WHEN disabled_at IS NULL THEN 0 ELSE 1 END, CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END FROM api_keys`
+// principal is whom the site's key speaks for. The company is looked up anew, so that its changes need not touch its keys.
+func (n *snapshot) principal(s *site) (Principal, bool) {
+	c := n.companies[s.companyID]
+	if c == nil {
+		return Principal{}, false
+	}
+	return Principal{
+		CompanyID: c.ID, CompanyName: c.Name, SiteID: s.id, SiteName: s.name, Scopes: s.scopes,
+		Timezone: c.Timezone, Location: c.Location, MaxSession: c.MaxSession,
+	}, c.Disabled.IsZero()
+}
 
-// load reads everything. Companies come first: a key is never older than its company, so each key read finds its own, except
-// for one added between the two reads, which the next look brings in.
+const (
+	changedCompanies = selectCompany + ` WHERE revision > ?`
+	changedSites     = `SELECT id, company_id, description, key_hash, scopes, expires_at,
+    CASE WHEN disabled_at IS NULL THEN 0 ELSE 1 END, CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END FROM api_keys WHERE revision > ?`
+)
+
+// load reads what has changed since old, or everything without an old one. Rows may be newer than revision, never older, as the
+// revision was read before them; the next look reads those once more. Companies come first: a key is never older than
+// its company, so each key finds its own, except for one added between the two reads, which the next look completes.
 func (s *Store) load(ctx context.Context, revision int64, old *snapshot) (*snapshot, error) {
-	companies, err := s.companies(ctx)
+	next := &snapshot{revision: revision, companies: map[uint32]*Company{}, keys: map[[32]byte]*site{}, sites: map[uint32]*site{}}
+	since := int64(-1)
+	// A revision that went back is that of a restored backup, which may lack rows that are in memory.
+	if old != nil && old.revision < revision {
+		since = old.revision
+		next.companies, next.keys, next.sites = maps.Clone(old.companies), maps.Clone(old.keys), maps.Clone(old.sites)
+	}
+	companies, err := s.queryCompanies(ctx, changedCompanies, since)
 	if err != nil {
 		return nil, fmt.Errorf("read companies: %w", err)
 	}
-	next := &snapshot{
-		revision:  revision,
-		companies: make(map[uint32]*Company, len(companies)),
-		order:     make([]*Company, 0, len(companies)),
-		keys:      map[[32]byte]*site{},
-		sites:     map[uint32]*site{},
-	}
 	for _, c := range companies {
 		next.companies[c.ID] = &c
-		next.order = append(next.order, &c)
 	}
-	if err := s.loadSites(ctx, next, old); err != nil {
+	if err := s.loadSites(ctx, since, next, old); err != nil {
 		return nil, fmt.Errorf("read API keys: %w", err)
 	}
 	return next, nil
 }
 
-func (s *Store) loadSites(ctx context.Context, next, old *snapshot) (err error) {
-	rows, err := s.db.Query(ctx, selectSites)
+func (s *Store) loadSites(ctx context.Context, since int64, next, old *snapshot) (err error) {
+	rows, err := s.db.Query(ctx, changedSites, since)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var p Principal
 		var hash, scopes string
 		var expires *int64
-		var disabled, revoked bool
-		if err := rows.Scan(&p.SiteID, &p.CompanyID, &p.SiteName, &hash, &scopes, &expires, &disabled, &revoked); err != nil {
+		var revoked bool
+		entry := &site{}
+		if err := rows.Scan(&entry.id, &entry.companyID, &entry.name, &hash, &scopes, &expires, &entry.disabled, &revoked); err != nil {
 			return err
 		}
-		company := next.companies[p.CompanyID]
-		if company == nil {
-			continue
-		}
-		p.CompanyName, p.Timezone, p.Location, p.MaxSession = company.Name, company.Timezone, company.Location, company.MaxSession
-		p.Scopes = storedScopes(scopes)
-		entry := &site{principal: p, disabled: disabled || !company.Disabled.IsZero()}
+		entry.scopes = storedScopes(scopes)
 		if expires != nil {
 			entry.expires = *expires
 		}
-		if old != nil && old.sites[p.SiteID] != nil {
-			entry.usage = old.sites[p.SiteID].usage
+		if old != nil && old.sites[entry.id] != nil {
+			entry.usage = old.sites[entry.id].usage
 		} else {
 			entry.usage = &usage{}
 		}
-		next.sites[p.SiteID] = entry
-		if revoked {
-			continue
-		}
+		next.sites[entry.id] = entry
 		var sum [32]byte
 		if n, err := hex.Decode(sum[:], []byte(hash)); err != nil || n != len(sum) {
 			continue // no key has this hash, so nothing can be accepted by it
 		}
-		next.keys[sum] = entry
+		if revoked {
+			delete(next.keys, sum)
+		} else {
+			next.keys[sum] = entry
+		}
 	}
 	return rows.Err()
+}
+
+// list gives all companies by id.
+func (n *snapshot) list() []Company {
+	out := make([]Company, 0, len(n.companies))
+	for _, id := range slices.Sorted(maps.Keys(n.companies)) {
+		out = append(out, *n.companies[id])
+	}
+	return out
 }

@@ -64,13 +64,20 @@ func (s *Store) DB() *reldb.DB { return s.db }
 func (s *Store) Close() error { return s.db.Close() }
 
 // bumpDirectory raises the stamp by which every process sees that companies or keys have changed. As the first statement of
-// a transaction it also is the lock that lets changes through one at a time.
+// a transaction it also is the lock that lets changes through one at a time, so that stamps are committed in their order.
 const bumpDirectory = `UPDATE revisions SET revision = revision + 1 WHERE topic = 'directory'`
 
 const readDirectory = `SELECT revision FROM revisions WHERE topic = 'directory'`
 
+// changeTx is a transaction that changes companies or keys. Every row that it touches gets its revision: by that, other
+// processes find it. Rows are never deleted, since nothing would tell of it.
+type changeTx struct {
+	*reldb.Tx
+	revision int64
+}
+
 // change runs fn in a transaction that raises the change stamp, and has the resolvers of this process look at once.
-func (s *Store) change(ctx context.Context, fn func(*reldb.Tx) error) error {
+func (s *Store) change(ctx context.Context, fn func(changeTx) error) error {
 	err := s.db.Update(ctx, func(tx *reldb.Tx) error {
 		n, err := tx.Exec(ctx, bumpDirectory)
 		if err != nil {
@@ -79,7 +86,11 @@ func (s *Store) change(ctx context.Context, fn func(*reldb.Tx) error) error {
 		if n != 1 {
 			return fmt.Errorf("BUG: the change stamp of the directory has %d rows", n)
 		}
-		return fn(tx)
+		c := changeTx{Tx: tx}
+		if err := tx.QueryRow(ctx, readDirectory).Scan(&c.revision); err != nil {
+			return err
+		}
+		return fn(c)
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ CREATE TABLE companies (
     max_session BIGINT       NOT NULL DEFAULT 86400,
     created_at  BIGINT       NOT NULL,
     disabled_at BIGINT,
+    revision    BIGINT       NOT NULL,
     CONSTRAINT companies_name_unique UNIQUE (name_key),
     CONSTRAINT companies_max_session_range CHECK (max_session BETWEEN 60 AND 2678400)
 );
@@ -31,13 +32,17 @@ CREATE TABLE api_keys (
     last_used_ip VARCHAR(45),
     event_count  BIGINT       NOT NULL DEFAULT 0,
     error_count  BIGINT       NOT NULL DEFAULT 0,
+    revision     BIGINT       NOT NULL,
     CONSTRAINT api_keys_hash_unique UNIQUE (key_hash),
     CONSTRAINT api_keys_company FOREIGN KEY (company_id) REFERENCES companies (id)
 );
 
 CREATE INDEX api_keys_company_id ON api_keys (company_id);
+CREATE INDEX companies_revision ON companies (revision);
+CREATE INDEX api_keys_revision ON api_keys (revision);
 
--- A counter per topic, raised by every change, so that each process can tell cheaply that its copy in memory is stale.
+-- A counter per topic, raised by every change, so that each process can tell cheaply that its copy in memory is stale. A
+-- row's own revision is the counter's value at its last change: only such rows are read again.
 CREATE TABLE revisions (
     topic    VARCHAR(32) NOT NULL PRIMARY KEY,
     revision BIGINT      NOT NULL
