@@ -121,6 +121,11 @@ func TestGroupCommit(t *testing.T) {
 	if last := s.Last(); last != 0 {
 		t.Errorf("%d records are readable before they are durable", last)
 	}
+	mu.Lock()
+	if len(seen) > 0 {
+		t.Errorf("%d records are acknowledged before they are durable", len(seen))
+	}
+	mu.Unlock()
 	close(release)
 	wg.Wait()
 	if st := s.Stats(); st.Commits > 3 || len(seen) != callers {

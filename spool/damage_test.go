@@ -64,7 +64,7 @@ func readAll(t interface{ Fatal(...any) }, s *Spool) map[Position][]byte {
 	r := s.NewReader(0)
 	defer r.Close() //nolint:errcheck // nothing to lose
 	prev := Position(0)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a reader that does not come to the end
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // a reader that does not come to the end
 	defer cancel()
 	for {
 		recs, err := r.Read(ctx, Limit{Before: s.Last() + 1})
@@ -350,51 +350,43 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	}
 }
 
-// TestGapBeforeCutTail loses the last two blocks, one by its header and one by its table: the numbers between
-// the last readable record and the cut are nowhere, and a reader must not look for them for ever.
+// TestGapBeforeCutTail loses the last block, which does not follow the one before in number: what is between is nowhere,
+// and a reader must not look for it for ever.
 func TestGapBeforeCutTail(t *testing.T) {
 	dir := t.TempDir()
-	opts := Options{MaxBytes: 1 << 20}
-	want := fillSpool(t, dir, opts, 10, 40)
+	s := mustOpen(t, dir, Options{})
+	if _, err := s.Append(t.Context(), []byte("one"), []byte("two")); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.NewReader(1000) // a consumer ahead makes numbering jump
+	if _, err := s.Append(t.Context(), []byte("three"), []byte("four"), []byte("five")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
 	path := segmentFiles(t, dir)[0]
-	_, mark, _ := parseSegmentName(filepath.Base(path))
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var at []int64
-	lost := 0
-	for off := int64(fileHeaderSize); off < int64(len(b)); {
-		h, _ := getHeader(b[off:], mark, off)
-		at = append(at, off)
-		off += h.size()
-		if off == int64(len(b)) || len(at) == 9 {
-			lost += int(h.count)
-		}
-	}
-	b[at[8]+20] ^= 1
-	b[len(b)-3] ^= 1
+	b[len(b)-3] ^= 1 // in the table
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := mustOpen(t, dir, opts)
-	if got := readAll(t, s); len(got) != len(want)-lost {
-		t.Fatalf("read %d of %d, lost %d", len(got), len(want), lost)
+	s = mustOpen(t, dir, Options{})
+	if got := readAll(t, s); len(got) != 2 {
+		t.Fatalf("read %d records", len(got))
 	}
-	r := s.NewReader(0)
 	pos, err := s.Append(t.Context(), []byte("after"))
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || pos < 1003 {
+		t.Fatalf("%d, %v", pos, err)
 	}
-	for seen := Position(0); seen != pos; {
-		recs, err := r.Read(t.Context(), Limit{Records: 3})
-		if err != nil {
-			t.Fatal(err)
-		}
-		seen = recs[len(recs)-1].Pos
+	if got := readAll(t, s); len(got) != 3 || string(got[pos]) != "after" {
+		t.Fatalf("read %d records", len(got))
 	}
-	if st := s.Stats(); st.DamagedRecords != int64(lost) || st.DamagedParts != 2 {
-		t.Fatalf("%+v, lost %d", st, lost)
+	if st := s.Stats(); st.DamagedRecords != 3 || st.DamagedParts != 1 {
+		t.Fatalf("%+v", st)
 	}
 }
 
