@@ -1,5 +1,6 @@
 //go:build linux || darwin
 
+//nolint:gosec // this file is the boundary to C, which is made of pointers
 package engine
 
 import (
@@ -119,7 +120,7 @@ func (l *library) open(args ...string) (*connection, error) {
 		pin.Pin(&b[0])
 		argv[i] = &b[0]
 	}
-	h := (*unsafe.Pointer)(l.connect(int32(len(args)), unsafe.Pointer(&argv[0]))) //nolint:gosec // a handful of arguments
+	h := (*unsafe.Pointer)(l.connect(int32(len(args)), unsafe.Pointer(&argv[0])))
 	runtime.KeepAlive(argv)
 	if h == nil || *h == nil {
 		return nil, errors.New("the engine library refused the connection (its log has the reason)")

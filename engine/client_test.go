@@ -276,7 +276,7 @@ func TestClientConcurrency(t *testing.T) {
 					return
 				}
 				for i := range 500 {
-					if fail(b.Append(uint8(w), uint64(i))) { //nolint:gosec // small
+					if fail(b.Append(uint8(w), uint64(i))) {
 						return
 					}
 				}
@@ -289,7 +289,7 @@ func TestClientConcurrency(t *testing.T) {
 				if fail(c.QueryRow(q, "SELECT count(), sum(w), any(toUInt64(getSetting('max_block_size'))) FROM "+table).Scan(&n, &sum, &bs)) {
 					return
 				}
-				if want := uint64(500 * (round + 1)); n != want || sum != want*uint64(w) || bs != uint64(1000+w) { //nolint:gosec // small
+				if want := uint64(500 * (round + 1)); n != want || sum != want*uint64(w) || bs != uint64(1000+w) {
 					t.Errorf("%s round %d: %d rows, sum %d, block size %d", table, round, n, sum, bs)
 				}
 			}
@@ -305,7 +305,7 @@ func TestClientExternalTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 5 {
-		if err := tab.Append(uint64(i), fmt.Sprint("n", i)); err != nil { //nolint:gosec // small
+		if err := tab.Append(uint64(i), fmt.Sprint("n", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -332,8 +332,9 @@ func TestClientDatabaseSQL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _ = st.Close() }()
 	for i := range 10 {
-		if _, err := st.ExecContext(ctx, uint64(i), sql.NullString{String: "x", Valid: i%2 == 0}); err != nil { //nolint:gosec // small
+		if _, err := st.ExecContext(ctx, uint64(i), sql.NullString{String: "x", Valid: i%2 == 0}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -377,7 +378,7 @@ func TestClientDeduplicationToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range n {
-			_ = b.Append(uint64(i)) //nolint:gosec // small
+			_ = b.Append(uint64(i))
 		}
 		if err := b.Send(); err != nil {
 			t.Fatal(err)

@@ -33,10 +33,10 @@ func appendEvents(b driver.Batch, r *rand.Rand, base time.Time, n int) error {
 		k := r.Uint64N(500)
 		var id uuid.UUID
 		for j := range 16 {
-			id[j] = byte(r.Uint32()) //nolint:gosec // any byte
+			id[j] = byte(r.Uint32())
 		}
-		if err := b.Append(uint32(k%50), uint32(k%100), at, at.Add(time.Second), int8(1+k%4), fmt.Sprintf("user%03d", k), "CORP", //nolint:gosec // small
-			fmt.Sprintf("PC-%03d", k/2), r.Uint64N(1<<24), uint8(2), "10.0.0.1", "203.0.113.9", uint32(0), uint32(0), uint64(i), "Security", //nolint:gosec // small
+		if err := b.Append(uint32(k%50), uint32(k%100), at, at.Add(time.Second), int8(1+k%4), fmt.Sprintf("user%03d", k), "CORP",
+			fmt.Sprintf("PC-%03d", k/2), r.Uint64N(1<<24), uint8(2), "10.0.0.1", "203.0.113.9", uint32(0), uint32(0), uint64(i), "Security",
 			"Microsoft-Windows-Security-Auditing", "1.0", uint8(0), id); err != nil {
 			return err
 		}
@@ -78,7 +78,7 @@ func benchInsert(b *testing.B, fsync bool, writers, rows int) {
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
-			r := rand.New(rand.NewPCG(uint64(w), 1)) //nolint:gosec // a benchmark
+			r := rand.New(rand.NewPCG(uint64(w), 1))
 			base := time.Date(2025, 5, 1, 0, 0, 0, 0, time.UTC)
 			for left.Add(-1) >= 0 {
 				batch, err := c.PrepareBatch(context.Background(), "INSERT INTO bench")

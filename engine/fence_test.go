@@ -21,7 +21,7 @@ func TestFence(t *testing.T) {
 		// Nothing to test without a kernel that can: CI machines differ in that.
 		t.Skipf("the kernel's Landlock is of ABI %d; the fence needs %d", abi, abiNetwork)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a test's listener
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestFence(t *testing.T) {
 	}()
 	outside := t.TempDir()
 	secret := filepath.Join(outside, "secret.csv")
-	if err := os.WriteFile(secret, []byte("secret\n"), 0o644); err != nil { //nolint:gosec // readable by all but the engine
+	if err := os.WriteFile(secret, []byte("secret\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	target := filepath.Join(outside, "out")
@@ -103,7 +103,7 @@ func TestFence(t *testing.T) {
 		t.Fatalf("%d threads, %v", len(tasks), err)
 	}
 	for _, f := range tasks {
-		b, err := os.ReadFile(f) //nolint:gosec // from the glob above
+		b, err := os.ReadFile(f)
 		if err == nil && !strings.Contains(string(b), "NoNewPrivs:\t1") {
 			t.Errorf("%s is outside of the fence", f)
 		}

@@ -124,17 +124,17 @@ func binaryHeader(b []byte, sets int) int {
 	if n <= 0 || count > uint64(len(b)) {
 		return -1
 	}
-	pos := n
+	rest := b[n:]
 	for range sets {
 		for range count {
-			l, n := binary.Uvarint(b[pos:])
-			if n <= 0 || l > uint64(len(b)-pos-n) {
+			l, n := binary.Uvarint(rest)
+			if n <= 0 || l > uint64(len(rest[n:])) {
 				return -1
 			}
-			pos += n + int(l) //nolint:gosec // bounded by len(b)
+			rest = rest[n:][l:]
 		}
 	}
-	return pos
+	return len(b) - len(rest)
 }
 
 // Arrow IPC: each message is 0xFFFFFFFF, the metadata's length, the metadata

@@ -73,7 +73,7 @@ func TestArrowStreamIsOneStream(t *testing.T) {
 				t.Fatalf("column 0 is %T", rec.Column(0))
 			}
 			for i := range col.Len() {
-				sum += int64(col.Value(i)) //nolint:gosec // small
+				sum += int64(col.Value(i))
 			}
 		}
 		if err := rd.Err(); err != nil {

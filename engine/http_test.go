@@ -190,11 +190,11 @@ func TestHTTPInsertForms(t *testing.T) {
 		}
 		want += tc.rows
 		var sum map[string]string
-		if err := json.Unmarshal([]byte(r.header.Get("X-ClickHouse-Summary")), &sum); err != nil || sum["written_rows"] != u(uint64(tc.rows)) { //nolint:gosec // small
+		if err := json.Unmarshal([]byte(r.header.Get("X-ClickHouse-Summary")), &sum); err != nil || sum["written_rows"] != u(uint64(tc.rows)) {
 			t.Errorf("%s %.60s: summary %v, want %d rows", tc.query, tc.body, sum, tc.rows)
 		}
 	}
-	if r := post(t, e, "SELECT count() FROM forms", nil); r.body != u(uint64(want))+"\n" { //nolint:gosec // small
+	if r := post(t, e, "SELECT count() FROM forms", nil); r.body != u(uint64(want))+"\n" {
 		t.Errorf("%s rows, want %d", r.body, want)
 	}
 	for _, bad := range []string{"INSERT INTO forms FORMAT CSV\nx,y\n", "INSERT INTO forms (nope) VALUES (1)", "INSERT INTO nope VALUES (1)", "INSERT INTO forms FORMAT Nope\nx"} {

@@ -35,7 +35,7 @@ func (l *lastWords) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := len(p)
-	for len(p) > 0 && !(l.crashed && len(l.buf)-l.report >= crashSize) {
+	for len(p) > 0 && (!l.crashed || len(l.buf)-l.report < crashSize) {
 		line := p
 		if i := bytes.IndexByte(p, '\n'); i >= 0 {
 			line = p[:i+1]

@@ -133,7 +133,7 @@ func (r *response) fail(e *exception) {
 			_ = newBlockWriter(r.w, r.req.zstdBlocks).writeStored(text)
 			return
 		}
-		_, _ = r.w.Write(text)
+		_, _ = r.w.Write(text) //nolint:gosec // text/plain, to a client of the socket
 		return
 	}
 	if r.out == nil {

@@ -225,7 +225,7 @@ func keepCrashReports(dir string) {
 	if st, err := os.Stat(path); err == nil && st.Size() > crashFileSize {
 		_ = os.Rename(path, path+".1")
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600) //nolint:gosec // in the engine's own directory
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return
 	}

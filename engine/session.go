@@ -28,10 +28,9 @@ type database struct {
 	slots   chan struct{}
 	log     *slog.Logger
 
-	control   sync.Mutex // one statement at a time on root
-	root      *connection
-	version   string
-	displayAs string
+	control sync.Mutex // one statement at a time on root
+	root    *connection
+	version string
 
 	mu       sync.Mutex
 	running  map[string]bool // query ids

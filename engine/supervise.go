@@ -170,7 +170,11 @@ func (e *Engine) runChild(ctx context.Context, answered func()) error {
 		return fmt.Errorf("start %s: %w", e.cfg.Executable, err)
 	}
 	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		exited <- cmd.Wait()
+		close(ended)
+	}()
 	e.setPid(cmd.Process.Pid)
 	defer e.setDown()
 
@@ -190,10 +194,10 @@ func (e *Engine) runChild(ctx context.Context, answered func()) error {
 		case <-ctx.Done():
 			_ = stdin.Close() // asks it to end
 			select {
-			case <-exited:
+			case <-ended:
 			case <-time.After(stopTimeout):
 				_ = cmd.Process.Kill()
-				<-exited
+				<-ended
 			}
 			return ctx.Err()
 		}

@@ -163,7 +163,7 @@ func TestFindLibraryOrder(t *testing.T) {
 	exe := filepath.Join(root, "bin", "gatehouse")
 	put := func(p ...string) string {
 		f := filepath.Join(append([]string{root}, p...)...)
-		if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil { //nolint:gosec // a test's directory
+		if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(f, nil, 0o600); err != nil {
@@ -242,7 +242,7 @@ func TestDiesWithParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.run=^TestDiesWithParent$") //nolint:gosec // this binary
+	cmd := exec.CommandContext(context.Background(), os.Args[0], "-test.run=^TestDiesWithParent$")
 	cmd.Env = append(os.Environ(), "GATEHOUSE_TEST_PARENT="+dir, LibraryEnv+"="+lib)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -313,7 +313,7 @@ func TestKillUnderLoad(t *testing.T) {
 					b, err := c.PrepareBatch(q, "INSERT INTO load")
 					if err == nil {
 						for i := range perBlock {
-							_ = b.Append(uint8(w), uint32(block), uint32(i)) //nolint:gosec // small
+							_ = b.Append(uint8(w), uint32(block), uint32(i))
 						}
 						err = b.Send()
 					}
@@ -340,7 +340,7 @@ func TestKillUnderLoad(t *testing.T) {
 		t.Errorf("%d restarts, want %d", e.Restarts(), kills)
 	}
 	for w := range writers {
-		blocks := uint64(acked[w].Load()) //nolint:gosec // small
+		blocks := uint64(acked[w].Load())
 		var rows, distinct, mvRows, mvSum uint64
 		if err := c.QueryRow(ctx, `SELECT (SELECT count() FROM load WHERE w = {w:UInt8}), (SELECT uniqExact(block, n) FROM load WHERE w = {w:UInt8}),
 			(SELECT sum(rows) FROM load_sum WHERE w = {w:UInt8}), (SELECT sum(s) FROM load_sum WHERE w = {w:UInt8})`,
