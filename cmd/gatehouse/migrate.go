@@ -4,10 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
 	"text/tabwriter"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/spf13/cobra"
 
+	"gatehouse/engine"
 	"gatehouse/internal/reldb"
 	"gatehouse/schema"
 )
@@ -22,7 +27,6 @@ A database that a newer Gatehouse has migrated is refused by an older one.`
 type migrator interface {
 	Up(ctx context.Context) (from, to uint, err error)
 	Down(ctx context.Context, steps int) (from, to uint, err error)
-	Check(ctx context.Context) error
 }
 
 // migrateState is where one database stands.
@@ -54,28 +58,105 @@ func newMigrateCommand(c *cli) *cobra.Command {
 	return cmd
 }
 
-// withMigrations opens the databases that only names (both when it is empty) and runs fn on each in order.
-func (c *cli) withMigrations(ctx context.Context, only string, fn func(migrateTarget) error) (err error) {
+// withMigrations opens the databases that only names (both when it is empty) and runs fn on each in order. Without a ClickHouse
+// server in the settings it starts the embedded engine for the time that this takes.
+func (c *cli) withMigrations(cmd *cobra.Command, only string, fn func(migrateTarget) error) (err error) {
 	switch only {
 	case "", "relational", "events":
 	default:
 		return usageError{fmt.Errorf("--only %s: there are relational and events", only)}
 	}
+	ctx := cmd.Context()
+	url, err := c.databaseURL()
+	if err != nil {
+		return err
+	}
+	db, err := reldb.Open(ctx, url) // also for the events: it has the lock under which they are migrated
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	if only != "events" {
-		url, err := c.databaseURL()
-		if err != nil {
-			return err
-		}
-		db, err := reldb.Open(ctx, url)
-		if err != nil {
-			return err
-		}
-		err = errors.Join(fn(relationalTarget(schema.NewRelational(db))), db.Close())
-		if err != nil {
+		if err := fn(relationalTarget(schema.NewRelational(db))); err != nil {
 			return err
 		}
 	}
-	return nil
+	if only == "relational" {
+		return nil
+	}
+	options, closeEngine, err := c.openEvents(ctx, cmd.ErrOrStderr())
+	if errors.Is(err, engine.ErrDirInUse) {
+		return fmt.Errorf("the server that runs has brought the tables of the events up to date when it started, and uses them now: stop it first, or name --only relational: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeEngine()) }()
+	layout := schema.Layout{Database: c.cfg.ClickHouse.Name, Cluster: c.cfg.ClickHouse.Cluster, RetentionMonths: c.cfg.Ingest.RetentionMonths}
+	events, err := schema.NewClickHouse(options, layout)
+	if err != nil {
+		return err
+	}
+	return fn(eventsTarget(events, db, layout.Database))
+}
+
+// openEvents reaches the event store: the server that the settings name, else the embedded engine.
+func (c *cli) openEvents(ctx context.Context, stderr io.Writer) (*clickhouse.Options, func() error, error) {
+	cfg, err := c.config()
+	if err != nil {
+		return nil, nil, err
+	}
+	if address := cfg.ClickHouse.URL.Reveal(); address != "" {
+		options, err := outsideClickHouse(address)
+		return options, func() error { return nil }, err
+	}
+	// Who waits for a table wants to see what went wrong, not that the engine came up.
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	dir, err := filepath.Abs(filepath.Join(c.dataDir, dirEngine))
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := engine.Start(ctx, engine.Config{
+		Dir: dir, Library: cfg.Engine.Library,
+		MemoryLimit: int64(cfg.Engine.MemoryLimit), Threads: cfg.Engine.Threads, Logger: log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return e.Options(), e.Close, nil
+}
+
+// eventsLock is the lock under which every process migrates the event store.
+func eventsLock(database string) string { return "gatehouse-events-" + database }
+
+// lockedEvents runs the event store's migrations under the lock, which ClickHouse itself does not offer.
+type lockedEvents struct {
+	*schema.ClickHouse
+	db   *reldb.DB
+	name string
+}
+
+func (l lockedEvents) Up(ctx context.Context) (from, to uint, err error) {
+	err = l.db.WithLock(ctx, l.name, func(ctx context.Context) error {
+		from, to, err = l.ClickHouse.Up(ctx)
+		return err
+	})
+	return from, to, err
+}
+
+func (l lockedEvents) Down(ctx context.Context, steps int) (from, to uint, err error) {
+	err = l.db.WithLock(ctx, l.name, func(ctx context.Context) error {
+		from, to, err = l.ClickHouse.Down(ctx, steps)
+		return err
+	})
+	return from, to, err
+}
+
+func eventsTarget(events *schema.ClickHouse, db *reldb.DB, database string) migrateTarget {
+	return migrateTarget{name: "events", runner: lockedEvents{events, db, eventsLock(database)}, state: func(ctx context.Context) (migrateState, error) {
+		st, err := events.Status(ctx)
+		return migrateState{Name: "events", Database: st.Database, Version: st.Version, Latest: st.Latest, Pending: st.Pending, Newer: st.Newer}, err
+	}}
 }
 
 func relationalTarget(r *schema.Relational) migrateTarget {
@@ -93,7 +174,7 @@ func newMigrateUpCommand(c *cli) *cobra.Command {
 		Long:  "Apply all pending migrations. Several processes may do so at once: one works, the others wait for it.",
 		Args:  exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withMigrations(cmd.Context(), only, func(t migrateTarget) error {
+			return c.withMigrations(cmd, only, func(t migrateTarget) error {
 				from, to, err := t.runner.Up(cmd.Context())
 				if err != nil {
 					return err
@@ -121,7 +202,7 @@ server.`,
 			if steps < 1 {
 				return usageError{fmt.Errorf("--steps %d: want at least 1", steps)}
 			}
-			return c.withMigrations(cmd.Context(), only, func(t migrateTarget) error {
+			return c.withMigrations(cmd, only, func(t migrateTarget) error {
 				from, to, err := t.runner.Down(cmd.Context(), steps)
 				if err != nil {
 					return err
@@ -146,7 +227,7 @@ func newMigrateStatusCommand(c *cli) *cobra.Command {
 		Args:  exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			states := []migrateState{}
-			err := c.withMigrations(cmd.Context(), only, func(t migrateTarget) error {
+			err := c.withMigrations(cmd, only, func(t migrateTarget) error {
 				st, err := t.state(cmd.Context())
 				if st.Pending == nil {
 					st.Pending = []string{}

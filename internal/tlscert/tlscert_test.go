@@ -78,7 +78,7 @@ func TestSelfSigned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -98,7 +98,7 @@ func TestSelfSigned(t *testing.T) {
 		"trusting":   {&tls.Config{RootCAs: pool, ServerName: "localhost"}, true},
 		"by address": {&tls.Config{RootCAs: pool, ServerName: "127.0.0.1"}, true},
 		"TLS 1.2":    {&tls.Config{RootCAs: pool, ServerName: "localhost", MaxVersion: tls.VersionTLS12}, true},
-		"TLS 1.1":    {&tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false}, //nolint:gosec // it must be refused
+		"TLS 1.1":    {&tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, false},
 		"not asked":  {&tls.Config{ServerName: "localhost"}, false},
 		"other name": {&tls.Config{RootCAs: pool, ServerName: "example.org"}, false},
 	} {
