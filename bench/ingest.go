@@ -45,11 +45,11 @@ func (r *Runner) withServer(ctx context.Context, plain bool, fn func(s *Server, 
 			r.Board.Note("the server's data and log stay in %s", dir)
 		}
 	}()
-	key, err := s.CreateCompany(ctx, "Bench", "UTC")
+	tenant, err := s.CreateCompany(ctx, "Bench", "UTC")
 	if err != nil {
 		return err
 	}
-	return fn(s, key)
+	return fn(s, tenant.Key)
 }
 
 // single sends one event a request over many connections and waits for each
@@ -141,7 +141,7 @@ func (r *Runner) sendSingles(ctx context.Context, s *Server, requests [][]byte) 
 }
 
 func rawTLS(s *Server) (*tls.Config, error) {
-	if u, err := url.Parse(s.URL); err != nil || u.Scheme != "https" {
+	if u, err := url.Parse(s.URL()); err != nil || u.Scheme != "https" {
 		return nil, err
 	}
 	return s.TLSConfig()
@@ -236,7 +236,7 @@ func (r *Runner) countable(ctx context.Context, s *Server, key string, l *load, 
 	defer client.CloseIdleConnections()
 	limit := time.Now().Add(settleLimit)
 	for {
-		got, err := CountEvents(ctx, client, s.URL, key, l.from, l.to)
+		got, err := CountEvents(ctx, client, s.URL(), key, l.from, l.to)
 		if err != nil {
 			return err
 		}

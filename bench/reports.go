@@ -88,9 +88,11 @@ func (r *Runner) measureReports(ctx context.Context) (err error) {
 	}
 	companies := first.Companies()
 	for _, c := range companies {
-		if s.keys[c.Name], err = s.CreateCompany(ctx, c.Name, c.Zone); err != nil {
+		tenant, err := s.CreateCompany(ctx, c.Name, c.Zone)
+		if err != nil {
 			return err
 		}
+		s.keys[c.Name] = tenant.Key
 	}
 	if err := r.fill(ctx, s, first); err != nil {
 		return err
@@ -160,7 +162,7 @@ func (r *Runner) fill(ctx context.Context, s *store, sim *simulate.Simulation) e
 	}
 	defer client.CloseIdleConnections()
 	sink := &simulate.HTTP{
-		URL: s.URL, Format: simulate.FormatArrow, Client: client,
+		URL: s.URL(), Format: simulate.FormatArrow, Client: client,
 		Key: func(_ context.Context, c simulate.Company) (string, error) { return s.keys[c.Name], nil },
 	}
 	out, err := sim.Run(ctx, s.send(sink), simulate.Options{Batch: fillBatch, Connections: batchConns})
@@ -173,7 +175,7 @@ func (r *Runner) fill(ctx context.Context, s *store, sim *simulate.Simulation) e
 	begin := time.Now()
 	for name, want := range s.sent {
 		for {
-			got, err := CountEvents(ctx, client, s.URL, s.keys[name], s.from.AddDate(0, 0, -2), s.from.AddDate(0, 0, daysOfFill+3))
+			got, err := CountEvents(ctx, client, s.URL(), s.keys[name], s.from.AddDate(0, 0, -2), s.from.AddDate(0, 0, daysOfFill+3))
 			if err != nil {
 				return err
 			}
@@ -212,7 +214,7 @@ func (r *Runner) ask(ctx context.Context, s *store, company string) (map[string]
 		var size int
 		for i := range warmRuns + max(r.Runs, smallestMeasured) {
 			begin := time.Now()
-			text, err := Get(ctx, client, s.URL+q.path+"?"+params.Encode(), s.keys[company])
+			text, err := Get(ctx, client, s.URL()+q.path+"?"+params.Encode(), s.keys[company])
 			d := time.Since(begin)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", q.name, err)

@@ -35,9 +35,8 @@ type Server struct {
 	Env    map[string]string // its settings, for example GATEHOUSE_SERVER_TLS
 	Listen string            // HOST:PORT; empty: 127.0.0.1 and a free port
 
-	URL string // where it listens, after Start
-
 	mu   sync.Mutex
+	url  string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
 	err  error         // how, after done
@@ -64,6 +63,19 @@ func (s *Server) environ() []string {
 
 // Start starts the server and waits until it is ready.
 func (s *Server) Start(ctx context.Context) error {
+	if err := s.Launch(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	if err := s.WaitReady(ctx); err != nil {
+		return errors.Join(fmt.Errorf("the server did not start: %w\n%s", err, s.LogTail()), s.Kill())
+	}
+	return nil
+}
+
+// Launch starts the server and does not wait.
+func (s *Server) Launch() error {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return err
 	}
@@ -79,7 +91,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.Binary, "serve", "--data", s.Dir, "--listen", listen) //nolint:gosec // the caller's own binary
+	cmd := exec.CommandContext(context.Background(), s.Binary, "serve", "--data", s.Dir, "--listen", listen) //nolint:gosec // the caller's own binary
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.environ(), log, log
 	err = cmd.Start()
 	err = errors.Join(err, log.Close())
@@ -97,11 +109,6 @@ func (s *Server) Start(ctx context.Context) error {
 		s.mu.Unlock()
 		close(done)
 	}()
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
-	if err := s.waitReady(ctx, done); err != nil {
-		return errors.Join(fmt.Errorf("the server did not start: %w\n%s", err, s.LogTail()), s.Kill())
-	}
 	return nil
 }
 
@@ -153,7 +160,9 @@ func (s *Server) readURL() error {
 	if v.URL == "" {
 		return errors.New("serve.json names no url")
 	}
-	s.URL = v.URL
+	s.mu.Lock()
+	s.url = v.URL
+	s.mu.Unlock()
 	return nil
 }
 
@@ -166,7 +175,7 @@ func (s *Server) ready(ctx context.Context) error {
 	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL()+"/readyz", nil)
 	if err != nil {
 		return err
 	}
@@ -207,7 +216,7 @@ func (s *Server) TLSConfig() (*tls.Config, error) {
 // Client is an HTTP client of so many connections that trusts the server.
 func (s *Server) Client(connections int) (*http.Client, error) {
 	t := &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections, IdleConnTimeout: time.Minute, DisableCompression: true}
-	if strings.HasPrefix(s.URL, "https:") {
+	if strings.HasPrefix(s.URL(), "https:") {
 		conf, err := s.TLSConfig()
 		if err != nil {
 			return nil, err
@@ -217,9 +226,16 @@ func (s *Server) Client(connections int) (*http.Client, error) {
 	return &http.Client{Transport: t}, nil
 }
 
+// URL is where it listens, or listened last.
+func (s *Server) URL() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.url
+}
+
 // Address is the HOST:PORT it listens on.
 func (s *Server) Address() string {
-	_, rest, _ := strings.Cut(s.URL, "://")
+	_, rest, _ := strings.Cut(s.URL(), "://")
 	return strings.TrimSuffix(rest, "/")
 }
 
@@ -316,26 +332,40 @@ func (s *Server) CLI(ctx context.Context, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// CreateCompany makes a company and a key that may send and read.
-func (s *Server) CreateCompany(ctx context.Context, name, zone string) (key string, err error) {
+// Tenant is a company with a key that may send and read.
+type Tenant struct {
+	ID   uint32
+	Name string
+	Key  string
+}
+
+// CreateCompany makes a company and a key for it.
+func (s *Server) CreateCompany(ctx context.Context, name, zone string) (t Tenant, err error) {
 	args := []string{"company", "create", name, "--json"}
 	if zone != "" {
 		args = append(args, "--timezone", zone)
 	}
-	if _, err := s.CLI(ctx, args...); err != nil {
-		return "", err
-	}
-	out, err := s.CLI(ctx, "key", "create", "--company", name, "--scopes", "ingest,read", "--json")
+	out, err := s.CLI(ctx, args...)
 	if err != nil {
-		return "", err
+		return t, err
+	}
+	var made struct {
+		ID uint32 `json:"id"`
+	}
+	if err := json.Unmarshal(out, &made); err != nil || made.ID == 0 {
+		return t, fmt.Errorf("company create --json printed no id: %w", err)
+	}
+	out, err = s.CLI(ctx, "key", "create", "--company", name, "--scopes", "ingest,read", "--json")
+	if err != nil {
+		return t, err
 	}
 	var v struct {
 		Key string `json:"key"`
 	}
 	if err := json.Unmarshal(out, &v); err != nil || v.Key == "" {
-		return "", fmt.Errorf("key create --json printed no key: %w", err)
+		return t, fmt.Errorf("key create --json printed no key: %w", err)
 	}
-	return v.Key, nil
+	return Tenant{ID: made.ID, Name: name, Key: v.Key}, nil
 }
 
 // EngineClient speaks HTTP to the engine itself, through the socket that its
