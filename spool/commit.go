@@ -209,19 +209,17 @@ func (s *Spool) commit(g *group) error {
 // file, and higher numbers, should the failed block show up after a restart.
 func (s *Spool) abandon(seg *segment, cause error) error {
 	s.log.Error("write failed, going on in a new segment", slog.String("segment", seg.name), slog.Any("error", cause))
-	s.mu.Lock()
-	s.active = nil
-	if seg.records == 0 {
-		s.segments = s.segments[:len(s.segments)-1]
-	}
 	if isNoSpace(cause) {
-		s.noSpace = s.opts.Clock()
+		s.giveDisk(0, cause)
 	}
-	s.mu.Unlock()
-	if seg.records == 0 {
+	if seg.records > 0 {
+		s.retire(seg)
+	} else {
+		s.mu.Lock()
+		s.active = nil
+		s.segments = s.segments[:len(s.segments)-1]
+		s.mu.Unlock()
 		s.discard(seg)
-	} else if err := s.seal(seg); err != nil {
-		s.log.Error("segment could not be closed", slog.String("segment", seg.name), slog.Any("error", err))
 	}
 	if isNoSpace(cause) {
 		return fmt.Errorf("%w: no space on disk: %w", ErrFull, cause)
@@ -231,11 +229,8 @@ func (s *Spool) abandon(seg *segment, cause error) error {
 
 // seal cuts a segment to what it holds and closes it.
 func (s *Spool) seal(g *segment) error {
-	var err error
-	if !g.keepFile.Load() {
-		err = g.f.Truncate(g.end)
-	}
-	if err == nil && !g.keepFile.Load() {
+	err := g.f.Truncate(g.end)
+	if err == nil {
 		s.mu.Lock()
 		s.disk -= g.size - g.end
 		g.size = g.end
@@ -276,14 +271,14 @@ func (s *Spool) room(n int64) (*segment, error) {
 	return g, nil
 }
 
-// retire seals a full active segment.
+// retire seals a full active segment. Until it is sealed it stays the active one, which a Trim does not touch.
 func (s *Spool) retire(g *segment) {
-	s.mu.Lock()
-	s.active = nil
-	s.mu.Unlock()
 	if err := s.seal(g); err != nil {
 		s.log.Error("segment could not be closed", slog.String("segment", g.name), slog.Any("error", err))
 	}
+	s.mu.Lock()
+	s.active = nil
+	s.mu.Unlock()
 }
 
 // reclaim deletes what is consumed and was not deleted for being the active segment then. It tells whether that made room.
