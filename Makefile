@@ -23,7 +23,7 @@ LIBRARY_STAMP := engine/node_modules/.package-lock.json
 
 .PHONY: help
 help: ## list these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 .PHONY: setup
 setup: $(LIBRARY_STAMP) ## install the ClickHouse library (npm, exact version, checked by hash)
@@ -40,12 +40,12 @@ build: ## build bin/gatehouse
 	$(GOBUILD) -o bin/gatehouse ./cmd/gatehouse
 
 .PHONY: run
-run: setup build ## start Gatehouse at https://$(LISTEN) with its data in $(DATA)
+run: setup build ## start Gatehouse at https://localhost:8000 with its data in ./data
 	exec bin/gatehouse --data $(DATA) serve --listen $(LISTEN)
 
 .PHONY: demo
 demo: setup build ## start Gatehouse with one simulated month in it
-	exec bin/gatehouse --data $(DATA) serve --listen $(LISTEN) --demo
+	exec tools/demo.sh $(DATA) $(LISTEN)
 
 # Tests that need PostgreSQL use the one at $$GATEHOUSE_TEST_POSTGRES or 127.0.0.1:5432, and are skipped without one
 # unless CI=true.
