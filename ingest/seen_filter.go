@@ -19,10 +19,10 @@ type idFilter struct {
 type filterLayer [][8]uint64
 
 const (
-	// filterBits is the memory per id. With filterProbes it makes one false
-	// "maybe" in about two thousand, each of which costs its share of a query.
-	filterBits   = 16
-	filterProbes = 8
+	// filterBits is the memory per id. With filterProbes it makes one false "maybe" in
+	// sixteen thousand: a handful per full block, each of which costs a look at some thousand rows.
+	filterBits   = 24
+	filterProbes = 10
 	lineBits     = 512
 	// filterMinimum is the smallest layer, in ids: most companies' days are small.
 	filterMinimum = 64
@@ -76,33 +76,44 @@ func (f *idFilter) bytes() int {
 	return n
 }
 
-// line and probes split the id, whose bits are already random: which line by the
-// upper half of the first word, which bits by the second word, nine at a time.
-func (l filterLayer) line(id event.ID) (line *[8]uint64, probes uint64, last uint64) {
+// line finds where id belongs: which line by the upper bits of its first word, which bits in it by the second
+// word and the lower bits of the first, nine at a time. They are random already.
+func (l filterLayer) line(id event.ID) (line *[8]uint64, first, second uint64) {
 	a, b := binary.LittleEndian.Uint64(id[:8]), binary.LittleEndian.Uint64(id[8:])
 	i, _ := bits.Mul64(a, uint64(len(l)))
-	return &l[i], b, a
+	return &l[i], a, b
 }
 
+const (
+	probesOfFirst  = 3 // 27 bits; the line is chosen by those above, for no layer has 2^37 lines
+	probesOfSecond = filterProbes - probesOfFirst
+)
+
 func (l filterLayer) set(id event.ID) {
-	line, p, last := l.line(id)
-	for range filterProbes - 1 {
-		line[p>>6&7] |= 1 << (p & 63)
-		p >>= 9
+	line, a, b := l.line(id)
+	for range probesOfFirst {
+		line[a>>6&7] |= 1 << (a & 63)
+		a >>= 9
 	}
-	line[last>>6&7] |= 1 << (last & 63)
+	for range probesOfSecond {
+		line[b>>6&7] |= 1 << (b & 63)
+		b >>= 9
+	}
 }
 
 func (l filterLayer) has(id event.ID) bool {
-	line, p, last := l.line(id)
-	if line[last>>6&7]&(1<<(last&63)) == 0 {
-		return false
-	}
-	for range filterProbes - 1 {
-		if line[p>>6&7]&(1<<(p&63)) == 0 {
+	line, a, b := l.line(id)
+	for range probesOfFirst {
+		if line[a>>6&7]&(1<<(a&63)) == 0 {
 			return false
 		}
-		p >>= 9
+		a >>= 9
+	}
+	for range probesOfSecond {
+		if line[b>>6&7]&(1<<(b&63)) == 0 {
+			return false
+		}
+		b >>= 9
 	}
 	return true
 }

@@ -129,7 +129,7 @@ func TestWriterThroughFailures(t *testing.T) {
 		want := map[event.ID]event.Event{}
 		w, stop := quickWriter(t, conn, q, opts)
 		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
-			events := someEvents(r, rapid.IntRange(0, most).Draw(rt, "events"), space)
+			events := drawEvents(r, rapid.IntRange(0, most).Draw(rt, "events"), space)
 			remember(want, events)
 			appendEvents(t, s, events)
 			switch rapid.SampledFrom([]string{"go on", "flush", "restart", "stop and restart"}).Draw(rt, "then") {
@@ -162,7 +162,7 @@ func TestWriterRestoresPresence(t *testing.T) {
 	conn := testStore(t, testEngine(t))
 	s := testSpool(t, t.TempDir())
 	q := forgetful{s}
-	events := someEvents(rand.New(rand.NewPCG(5, 5)), 2000, 1500)
+	events := drawEvents(rand.New(rand.NewPCG(5, 5)), 2000, 1500)
 	want := map[event.ID]event.Event{}
 	remember(want, events)
 	appendEvents(t, s, events)
@@ -190,7 +190,7 @@ func TestWriterSetsRefusedRowsAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := testSpool(t, t.TempDir())
-			events := someEvents(rand.New(rand.NewPCG(6, 5)), 100, 1<<30)
+			events := drawEvents(rand.New(rand.NewPCG(6, 5)), 100, 1<<30)
 			bad := map[event.ID]bool{}
 			want := map[event.ID]event.Event{}
 			for _, e := range events {
@@ -246,7 +246,7 @@ func TestWriterWaitsForABrokenTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := testSpool(t, t.TempDir())
-	events := someEvents(rand.New(rand.NewPCG(7, 5)), 40, 1<<30)
+	events := drawEvents(rand.New(rand.NewPCG(7, 5)), 40, 1<<30)
 	want := map[event.ID]event.Event{}
 	remember(want, events)
 	appendEvents(t, s, events)
@@ -279,7 +279,7 @@ func TestWritersShareAStore(t *testing.T) {
 	var writers []*Writer
 	for i := range uint64(3) {
 		s := testSpool(t, t.TempDir())
-		events := someEvents(rand.New(rand.NewPCG(i, 8)), 2000, 3000) //nolint:gosec // test data
+		events := drawEvents(rand.New(rand.NewPCG(i, 8)), 2000, 3000) //nolint:gosec // test data
 		remember(want, events)
 		appendEvents(t, s, events)
 		faulty := newFaultyConn(conn, i, 0.1)

@@ -201,7 +201,6 @@ func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, want map[companyD
 		return err
 	}
 	w.stats.lookups.Add(int64(len(maybe)))
-	w.stats.maybes.Add(int64(len(maybe) - len(present)))
 	var known []uint32
 	keep := b.rows[:0]
 	for _, r := range b.rows {
@@ -220,6 +219,7 @@ func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, want map[companyD
 		}
 		w.stats.repaired.Add(int64(len(known)))
 	}
+	w.stats.maybes.Add(int64(len(maybe) - len(known)))
 	b.rows = keep
 	for _, r := range b.rows {
 		if f := filters[companyDay{b.company[r], b.day(r)}]; f != nil {

@@ -43,7 +43,7 @@ func TestWriterSurvivesEngineKills(t *testing.T) {
 	for range kills() {
 		end := time.Now().Add(time.Duration(500+r.IntN(1500)) * time.Millisecond)
 		for time.Now().Before(end) {
-			events := someEvents(r, 1000, 400_000)
+			events := drawEvents(r, 1000, 400_000)
 			remember(want, events)
 			appendEvents(t, s, events)
 			time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
@@ -136,7 +136,7 @@ func TestWriterSurvivesItsOwnKills(t *testing.T) {
 }
 
 func seedEvents(n uint64) []event.Event {
-	return someEvents(rand.New(rand.NewPCG(n, 14)), 500, 300_000)
+	return drawEvents(rand.New(rand.NewPCG(n, 14)), 500, 300_000)
 }
 
 type parts struct {

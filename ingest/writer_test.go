@@ -12,8 +12,8 @@ import (
 
 var testEpoch = time.Date(2026, 10, 1, 6, 0, 0, 0, time.UTC)
 
-// someEvent is a valid event out of a space small enough that duplicates happen.
-func someEvent(r *rand.Rand, space int) event.Event {
+// drawEvent is a valid event out of a space small enough that duplicates happen.
+func drawEvent(r *rand.Rand, space int) event.Event {
 	n := r.IntN(space)
 	s := rand.New(rand.NewPCG(uint64(n), 7)) //nolint:gosec // test data
 	types := event.Types()
@@ -37,10 +37,10 @@ func someEvent(r *rand.Rand, space int) event.Event {
 	return e
 }
 
-func someEvents(r *rand.Rand, n, space int) []event.Event {
+func drawEvents(r *rand.Rand, n, space int) []event.Event {
 	out := make([]event.Event, n)
 	for i := range out {
-		out[i] = someEvent(r, space)
+		out[i] = drawEvent(r, space)
 	}
 	return out
 }
@@ -61,7 +61,7 @@ func TestWriterBringsEventsInOnce(t *testing.T) {
 	results := map[string]int{}
 	w, stop := runWriter(t, conn, q, WriterOptions{OnResult: func(_ uint32, result string, n int) { results[result] += n }})
 	for range 3 {
-		events := someEvents(r, 3000, 5000)
+		events := drawEvents(r, 3000, 5000)
 		remember(want, events)
 		appendEvents(t, q, events)
 		flush(t, w)
@@ -83,7 +83,7 @@ func TestWriterBringsEventsInOnce(t *testing.T) {
 func TestWriterColumns(t *testing.T) {
 	conn := testStore(t, testEngine(t))
 	q := testSpool(t, t.TempDir())
-	events := someEvents(rand.New(rand.NewPCG(2, 1)), 4000, 1<<30)
+	events := drawEvents(rand.New(rand.NewPCG(2, 1)), 4000, 1<<30)
 	want := map[event.ID]event.Event{}
 	remember(want, events)
 	appendEvents(t, q, events)

@@ -1,12 +1,14 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +54,38 @@ func shiftEvents(from, n int) []event.Event {
 	return out
 }
 
+// cpuMeter tells what this process and the engine's have spent since it was started.
+type cpuMeter struct{ self, engine time.Duration }
+
+func startMeter(t testing.TB) cpuMeter {
+	return cpuMeter{processCPU(t, os.Getpid()), processCPU(t, testEngine(t).Pid())}
+}
+
+func (m cpuMeter) report(b *testing.B, events int) {
+	now := startMeter(b)
+	b.ReportMetric(float64((now.self-m.self).Nanoseconds())/float64(events), "client-ns/event")
+	b.ReportMetric(float64((now.engine-m.engine).Nanoseconds())/float64(events), "engine-ns/event")
+}
+
+// processCPU reads the processor time of a process; zero where there is no /proc.
+func processCPU(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	var ticks int
+	for _, v := range f[11:13] { // user and system
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
+}
+
 // BenchmarkWriter is the writer alone: from a full queue into ClickHouse.
 func BenchmarkWriter(b *testing.B) {
 	for _, parallel := range []int{1, 2} {
@@ -63,10 +97,11 @@ func BenchmarkWriter(b *testing.B) {
 				q := testSpool(b, b.TempDir())
 				appendEvents(b, q, shiftEvents(0, n))
 				runtime.GC()
-				began := time.Now()
+				began, meter := time.Now(), startMeter(b)
 				w, stop := runWriter(b, conn, q, WriterOptions{Parallel: parallel})
 				flush(b, w)
 				took += time.Since(began)
+				meter.report(b, n)
 				if got := queryInt(b, conn, "SELECT count() FROM events"); got != n {
 					b.Fatalf("%d rows, want %d", got, n)
 				}
@@ -96,9 +131,10 @@ func BenchmarkWriterResend(b *testing.B) {
 		w, stop := runWriter(b, conn, q, WriterOptions{Dir: dir})
 		flush(b, w)
 		appendEvents(b, q, events)
-		began := time.Now()
+		began, meter := time.Now(), startMeter(b)
 		flush(b, w)
 		took += time.Since(began)
+		meter.report(b, n)
 		stop()
 	}
 	if got := queryInt(b, conn, "SELECT count() FROM events"); got != n {
@@ -116,9 +152,10 @@ func BenchmarkClientFill(b *testing.B) {
 	for range b.N {
 		conn := testStore(b, testEngine(b))
 		runtime.GC()
-		began := time.Now()
+		began, meter := time.Now(), startMeter(b)
 		fillColumns(b, conn, events, DefaultBlockRows)
 		took += time.Since(began)
+		meter.report(b, n)
 	}
 	b.ReportMetric(float64(n*b.N)/took.Seconds(), "events/s")
 }
