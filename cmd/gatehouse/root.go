@@ -96,6 +96,7 @@ func newRootCommand(c *cli) *cobra.Command {
 	flags.StringVar(&c.dataDir, "data", defaultData, "data directory (also $GATEHOUSE_DATA)")
 	flags.StringVar(&c.configFile, "config", c.getenv("GATEHOUSE_CONFIG"), "settings file (also $GATEHOUSE_CONFIG; default config.ini in the data directory)")
 	root.AddCommand(
+		newBenchCommand(),
 		newCompanyCommand(c),
 		newConfigCommand(c),
 		newEngineCommand(),
@@ -103,6 +104,7 @@ func newRootCommand(c *cli) *cobra.Command {
 		newKeyCommand(c),
 		newMigrateCommand(c),
 		newServeCommand(c),
+		newSimulateCommand(c),
 		newVersionCommand(),
 	)
 	c.markStart(root)
