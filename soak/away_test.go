@@ -76,7 +76,7 @@ func TestSoakStoreAway(t *testing.T) {
 		"CLICKHOUSE_URL": "http://default@" + p.address(), "GATEHOUSE_SPOOL_MAX_BYTES": "64MiB", "GATEHOUSE_SPOOL_SEGMENT_SIZE": "4MiB",
 	})
 	sim, from, to := newSim(t, 32, 30_000)
-	crowd := &sender{server: s, tenant: tenant, ledger: newLedger(), seed: 32, rate: 0}
+	crowd := &sender{server: s, tenant: tenant, ledger: newLedger(), seed: 32, batch: 4000}
 	crowd.start(t.Context(), sim)
 	waitFor(t, "events to get through", func() bool { return crowd.sent.Load() > 2000 })
 

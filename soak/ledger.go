@@ -120,9 +120,25 @@ func (l *ledger) compare(shown map[event.ID]int) *verdict {
 // pageSize is the largest page of the event search.
 const pageSize = 10_000
 
+// showRange is the longest range that is asked for at once; the API's own limit is longer.
+const showRange = 4 * 365 * 24 * time.Hour
+
 // showAll reads every event of a company in a range through the API, and how often each stands there.
 func showAll(ctx context.Context, client *http.Client, base, key string, from, to time.Time) (map[event.ID]int, error) {
 	shown := map[event.ID]int{}
+	for ; from.Before(to); from = from.Add(showRange) {
+		end := from.Add(showRange)
+		if end.After(to) {
+			end = to
+		}
+		if err := showPart(ctx, client, base, key, from, end, shown); err != nil {
+			return nil, err
+		}
+	}
+	return shown, nil
+}
+
+func showPart(ctx context.Context, client *http.Client, base, key string, from, to time.Time, shown map[event.ID]int) error {
 	cursor := ""
 	for {
 		q := url.Values{
@@ -134,7 +150,7 @@ func showAll(ctx context.Context, client *http.Client, base, key string, from, t
 		}
 		text, err := bench.Get(ctx, client, base+"/api/v1/events?"+q.Encode(), key)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		var page struct {
 			Rows []struct {
@@ -143,17 +159,17 @@ func showAll(ctx context.Context, client *http.Client, base, key string, from, t
 			Next string `json:"next_cursor"`
 		}
 		if err := json.Unmarshal(text, &page); err != nil {
-			return nil, err
+			return err
 		}
 		for _, r := range page.Rows {
 			id, err := event.ParseID(r.ID)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			shown[id]++
 		}
 		if page.Next == "" {
-			return shown, nil
+			return nil
 		}
 		cursor = page.Next
 	}

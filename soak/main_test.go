@@ -23,7 +23,7 @@ func long() bool { return os.Getenv("GATEHOUSE_SOAK") != "" }
 
 var (
 	buildOnce sync.Once
-	binary    string
+	exe       string
 	errBuild  error
 	binaryDir string
 )
@@ -46,23 +46,23 @@ func gatehouse(t *testing.T) string {
 		t.Skip("starts and kills servers for minutes; run without -short")
 	}
 	buildOnce.Do(func() {
-		if binary = os.Getenv("GATEHOUSE_BIN"); binary != "" {
-			binary, errBuild = filepath.Abs(binary)
+		if exe = os.Getenv("GATEHOUSE_BIN"); exe != "" {
+			exe, errBuild = filepath.Abs(exe)
 			return
 		}
 		if binaryDir, errBuild = os.MkdirTemp("", "gatehouse-soak-bin-*"); errBuild != nil {
 			return
 		}
-		binary = filepath.Join(binaryDir, "gatehouse")
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", binary, "gatehouse/cmd/gatehouse")
+		exe = filepath.Join(binaryDir, "gatehouse")
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", exe, "gatehouse/cmd/gatehouse")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			errBuild = fmt.Errorf("%w\n%s", err, out)
 		}
 	})
 	if errBuild != nil {
-		t.Fatal("the binary cannot be built: ", errBuild)
+		t.Fatal("the exe cannot be built: ", errBuild)
 	}
-	library, err := engine.FindLibrary("", binary)
+	library, err := engine.FindLibrary("", exe)
 	if err != nil {
 		if os.Getenv("CI") == "true" {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func gatehouse(t *testing.T) string {
 		t.Skip(err)
 	}
 	t.Setenv(engine.LibraryEnv, library)
-	return binary
+	return exe
 }
 
 // newServer starts a server on a fresh data directory with one company. The

@@ -2,6 +2,7 @@ package soak
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,7 @@ type sender struct {
 	ledger *ledger
 	seed   uint64
 	rate   float64 // events a second; 0: no limit
+	batch  int     // the largest batch, 0: batchLargest
 
 	next   chan event.Event // the simulation's events, in order
 	sent   atomic.Int64
@@ -40,6 +42,7 @@ const (
 	singleSenders = 6
 	batchSenders  = 2 // of NDJSON, and as many of Arrow
 	batchLargest  = 200
+	oldKept       = 500 // events that a client may send again
 	// answerLimit is how long a client waits for an answer before it counts the request as unanswered.
 	answerLimit = 20 * time.Second
 )
@@ -106,7 +109,7 @@ func (s *sender) run(ctx context.Context, format simulate.Format, r *rand.Rand) 
 		parcel = parcel[:0]
 		size := 1
 		if format != simulate.FormatSingle {
-			size = 1 + r.IntN(batchLargest)
+			size = 1 + r.IntN(cmp.Or(s.batch, batchLargest))
 		}
 		for len(parcel) < size {
 			if len(old) > 0 && r.IntN(12) == 0 {
@@ -118,7 +121,7 @@ func (s *sender) run(ctx context.Context, format simulate.Format, r *rand.Rand) 
 				break
 			}
 			parcel = append(parcel, e)
-			if len(old) < 500 {
+			if len(old) < oldKept {
 				old = append(old, e)
 			} else {
 				old[r.IntN(len(old))] = e
@@ -222,8 +225,8 @@ func (s *sender) post(client *http.Client, format simulate.Format, arrow *simula
 	if err != nil {
 		return nil, false, err
 	}
-	var answer struct{ Accepted, Duplicate, Rejected int }
-	if err := json.Unmarshal(text, &answer); err != nil {
+	answer, err := readAnswer(text)
+	if err != nil {
 		return nil, false, err
 	}
 	if answer.Rejected != 0 || answer.Accepted+answer.Duplicate != len(parcel) {
@@ -232,4 +235,18 @@ func (s *sender) post(client *http.Client, format simulate.Format, arrow *simula
 		return nil, false, err
 	}
 	return ids, false, nil
+}
+
+// batchAnswer is what the server says about a batch.
+type batchAnswer struct {
+	Accepted, Duplicate, Rejected int
+	Results                       []struct {
+		Index  int
+		Status string
+	}
+}
+
+func readAnswer(text []byte) (a batchAnswer, err error) {
+	err = json.Unmarshal(text, &a)
+	return a, err
 }

@@ -1,0 +1,183 @@
+package soak
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gatehouse/bench"
+	"gatehouse/event"
+)
+
+// amount is how much fuzzing is done: a number of tries and a limit of time,
+// which $GATEHOUSE_SOAK_FUZZ and $GATEHOUSE_SOAK_MINUTES change.
+func amount(t *testing.T, short, longer int64) (most int64, until time.Time) {
+	t.Helper()
+	most, until = short, time.Now().Add(12*time.Second)
+	if long() {
+		most, until = longer, time.Now().Add(40*time.Minute)
+	}
+	for name, set := range map[string]func(int64){
+		"GATEHOUSE_SOAK_FUZZ":    func(n int64) { most = n },
+		"GATEHOUSE_SOAK_MINUTES": func(n int64) { until = time.Now().Add(time.Duration(n) * time.Minute) },
+	} {
+		if v := os.Getenv(name); v != "" {
+			n, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			set(n)
+		}
+	}
+	return most, until
+}
+
+// No request makes the server fall over, none is taken that holds no event, and
+// none that does is refused.
+func TestSoakFuzzRequests(t *testing.T) {
+	most, until := amount(t, 30_000, 10_000_000)
+	s, tenant := newServer(t, map[string]string{"GATEHOUSE_SERVER_TLS": "false"})
+	sim, _, _ := newSim(t, 51, 300)
+	f := &fuzzer{server: s, tenant: tenant, until: until, most: most, byStatus: map[int]int64{}, ids: map[event.ID]int64{}}
+	for e := range sim.Company(0) {
+		e.CompanyID = tenant.ID
+		f.events = append(f.events, *e)
+	}
+	pid, engine := s.PID(), s.EnginePID()
+	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number does
+	g, ctx := errgroup.WithContext(t.Context())
+	for i := range 8 {
+		g.Go(func() error { return f.run(ctx, rand.New(rand.NewPCG(seed, uint64(i)))) }) //nolint:gosec // repeatable
+	}
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	t.Logf("seed %d: %d requests, answers%s, %d connections closed without one; %d events that must be there, %d records open to reading",
+		seed, f.requests, f.statuses(), f.closed, len(f.ids), f.maybe)
+	for _, w := range f.wrong {
+		t.Error(w)
+	}
+	if s.PID() != pid || s.EnginePID() != engine {
+		t.Errorf("the server or its engine did not live through it: %d and %d, then %d and %d", pid, engine, s.PID(), s.EnginePID())
+	}
+	if text, err := os.ReadFile(s.LogFile()); err != nil {
+		t.Error(err)
+	} else if i := strings.Index(string(text), "panic"); i >= 0 {
+		t.Errorf("the log tells of a panic:\n%.2000s", text[i:])
+	}
+	if len(f.ids) == 0 || f.byStatus[400] == 0 {
+		t.Error("nothing was taken, or nothing refused: the test shows nothing")
+	}
+	f.verify(t, s, tenant)
+}
+
+// verify reads back what the fuzzing left: every sound event once, and no
+// more records than answers admit.
+func (f *fuzzer) verify(t *testing.T, s *bench.Server, tenant bench.Tenant) {
+	t.Helper()
+	from, to := time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC), time.Now().Add(3*24*time.Hour)
+	client := httpClient(t, s)
+	var shown map[event.ID]int
+	for limit := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+		var err error
+		if shown, err = showAll(t.Context(), client, s.URL(), tenant.Key, from, to); err != nil {
+			t.Fatal(err)
+		}
+		var missing []string
+		for id, at := range f.ids {
+			if shown[id] == 0 {
+				missing = append(missing, fmt.Sprintf("%s of %s", id, time.UnixMilli(at).UTC().Format(time.RFC3339Nano)))
+			}
+		}
+		if len(missing) == 0 {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Errorf("%d of %d acknowledged events are not there: %.1000q", len(missing), len(f.ids), missing)
+			break
+		}
+	}
+	for id, n := range shown {
+		if n > 1 {
+			t.Errorf("event %s is there %d times", id, n)
+		}
+	}
+	if extra := int64(len(shown) - len(f.ids)); extra > f.maybe {
+		t.Errorf("%d events are there, of which %d are accounted for, and only %d more can be", len(shown), len(f.ids), f.maybe)
+	}
+	from = to.AddDate(-4, 0, 0)
+	q := url.Values{"from": {from.Format(time.RFC3339)}, "to": {to.Format(time.RFC3339)}}
+	if _, err := bench.Get(t.Context(), client, s.URL()+"/api/v1/reports/totals?"+q.Encode(), tenant.Key); err != nil {
+		t.Errorf("after fuzzing: %v", err)
+	}
+}
+
+// Whatever happens to its files, the spool opens, gives back only what went in,
+// and works on.
+func TestSoakFuzzSpool(t *testing.T) {
+	most, until := amount(t, 4_000, 10_000_000)
+	if testing.Short() {
+		most = 200
+	}
+	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number does
+	var mu sync.Mutex
+	var rounds, lost int64
+	g, ctx := errgroup.WithContext(t.Context())
+	for i := range 2 {
+		base := t.TempDir()
+		g.Go(func() error {
+			r := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // repeatable
+			for n := uint64(0); ctx.Err() == nil; n++ {
+				dir := base + "/" + strconv.FormatUint(n, 10)
+				cost, err := spoolRound(ctx, r, dir, n)
+				if err != nil {
+					t.Errorf("seed %d, client %d, round %d: %v", seed, i, n, err)
+					return err
+				}
+				if err := os.RemoveAll(dir); err != nil {
+					return err
+				}
+				mu.Lock()
+				rounds++
+				lost += int64(cost)
+				done := rounds >= most
+				mu.Unlock()
+				if done || time.Now().After(until) {
+					return nil
+				}
+			}
+			return ctx.Err()
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	t.Logf("seed %d: %d damaged spools; the damage cost %d records", seed, rounds, lost)
+}
+
+// The plain reader itself must tell events from what is none.
+func TestPlainReader(t *testing.T) {
+	o := &event.ParseOptions{Now: time.Now(), Location: time.UTC, CompanyID: 1}
+	sound := `{"EventType":"Logon","UserName":"ann","ComputerName":"PC","Timestamp":"2025-05-25T14:30:00Z"}`
+	for body, valid := range map[string]bool{
+		sound: true, sound + "\n": true, sound + "x": false, sound[1:]: false, "": false, "null": false, "[" + sound + "]": false,
+		strings.Replace(sound, "Logon", "Lagon", 1): false, strings.Replace(sound, "2025", "2925", 1): false,
+	} {
+		if got := readPlainly([]byte(body), o); got.valid != valid {
+			t.Errorf("%q: valid %v, want %v", body, got.valid, valid)
+		}
+	}
+	if readPlainly([]byte(strings.Replace(sound, "{", `{"User":"bob",`, 1)), o).sure {
+		t.Error("two values of one field, and the reader is sure")
+	}
+}
