@@ -80,6 +80,7 @@ var errBusy = event.Errorf(event.CodeUnavailable, "too many large requests at th
 // or unpacked. budget may be nil, for bodies so small that they need not count.
 func readBody(w http.ResponseWriter, r *http.Request, limit int, budget *budget) (*body, error) {
 	if r.ContentLength > int64(limit) {
+		w.Header().Set("Connection", "close") // or the server would read the rest before it answers
 		return nil, errTooLarge(limit)
 	}
 	encoding := ""
@@ -94,6 +95,9 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int, budget *budget)
 		return b, nil
 	}
 	b.release()
+	if !errors.Is(src.err, io.EOF) {
+		w.Header().Set("Connection", "close")
+	}
 	var known *event.Error
 	switch {
 	case errors.As(err, &known):
@@ -186,19 +190,24 @@ type patient struct {
 	err  error
 }
 
+// setReadDeadline gives the client bodyPatience from now.
+func setReadDeadline(w http.ResponseWriter) {
+	deadline := time.Now().Add(bodyPatience)
+	// Without wrappers in between the controller's allocation can be saved.
+	if d, ok := w.(readDeadliner); ok {
+		_ = d.SetReadDeadline(deadline) // refused only by writers without a connection
+	} else {
+		_ = http.NewResponseController(w).SetReadDeadline(deadline)
+	}
+}
+
 // readDeadliner is what net/http's response writers can do, behind http.ResponseController.
 type readDeadliner interface{ SetReadDeadline(t time.Time) error }
 
 func (p *patient) Read(b []byte) (int, error) {
 	if p.due <= 0 {
 		p.due = bodyStep
-		deadline := time.Now().Add(bodyPatience)
-		// Without wrappers in between the controller's allocation can be saved.
-		if d, ok := p.w.(readDeadliner); ok {
-			_ = d.SetReadDeadline(deadline) // refused only by writers without a connection
-		} else {
-			_ = http.NewResponseController(p.w).SetReadDeadline(deadline)
-		}
+		setReadDeadline(p.w)
 	}
 	if p.left < 0 {
 		return 0, io.EOF // the decoder has had enough to be told that it is too much

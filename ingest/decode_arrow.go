@@ -32,7 +32,7 @@ var arrowRowsPool = sync.Pool{New: func() any { return new(arrowRows) }}
 // read to its end is refused whole.
 func decodeArrow(b *batch, text []byte) (err error) {
 	source := &arrowMessages{text: text, limit: b.limit, maxRows: b.limit}
-	mem := &arrowMemory{left: 2*len(text) + arrowSlack}
+	mem := &arrowMemory{left: min(arrowRatio*len(text), 2*len(text)+arrowSlack) + arrowSmall}
 	defer func() {
 		if p := recover(); p != nil { // the arrays trust offsets and indexes of the stream
 			err = arrowError(source, mem, fmt.Errorf("%w: %v", errArrowDamaged, p))
@@ -56,9 +56,13 @@ func decodeArrow(b *batch, text []byte) (err error) {
 	return nil
 }
 
-// arrowSlack is what the reader may allocate beyond twice the stream's size:
-// decompressed lz4 buffers and padding.
-const arrowSlack = 64 << 20
+// What the reader may allocate for a stream: lz4 inside it makes more of it, padding makes
+// little of it more, and a lie of a few bytes must not make gigabytes.
+const (
+	arrowRatio = 16
+	arrowSlack = 64 << 20
+	arrowSmall = 1 << 20
+)
 
 func arrowError(source *arrowMessages, mem *arrowMemory, err error) error {
 	switch {

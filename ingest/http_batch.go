@@ -13,7 +13,7 @@ import (
 // Events is POST /api/v1/events: many events as a JSON array, NDJSON or an Arrow stream.
 func (in *Intake) Events(w http.ResponseWriter, r *http.Request) {
 	start := in.clock()
-	p, err := in.authorize(r)
+	p, err := in.authorize(w, r)
 	if err == nil {
 		err = in.events(w, r, routeBatch, &p, start, decoderFor(r.Header.Get("Content-Type")))
 	}

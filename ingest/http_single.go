@@ -10,7 +10,7 @@ import (
 // LogEvent is POST /api/log_event: one event, as the application that Gatehouse replaces took it.
 func (in *Intake) LogEvent(w http.ResponseWriter, r *http.Request) {
 	start := in.clock()
-	p, err := in.authorize(r)
+	p, err := in.authorize(w, r)
 	if err == nil {
 		var out outcome
 		if out, err = in.logEvent(w, r, &p, start); err == nil {
@@ -77,19 +77,19 @@ func decodeSingle(b *batch, text []byte) error {
 }
 
 // authorize tells whose events the request brings.
-func (in *Intake) authorize(r *http.Request) (Principal, error) {
+func (in *Intake) authorize(w http.ResponseWriter, r *http.Request) (Principal, error) {
 	key := ""
 	if h := r.Header["X-Api-Key"]; len(h) > 0 {
 		key = h[0]
 	}
 	p, err := in.keys.Resolve(r.Context(), key)
+	if err == nil && !p.MayIngest {
+		err = errMayNotIngest
+	}
 	if err != nil {
-		return Principal{}, err
+		setReadDeadline(w) // the server reads a short body before it answers, and must not wait for it without end
 	}
-	if !p.MayIngest {
-		return p, errMayNotIngest
-	}
-	return p, nil
+	return p, err
 }
 
 var errMayNotIngest = event.Errorf(event.CodeForbidden, "this API key may not send events: it lacks the scope ingest")

@@ -1,16 +1,22 @@
 package ingest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -57,6 +63,7 @@ func BenchmarkDecode(b *testing.B) {
 		dec  decoder
 	}{
 		{"NDJSON", seven, decoderFor("application/x-ndjson")},
+		{"NDJSONRemembered", seven, decoderFor("application/x-ndjson")},
 		{"NDJSONFull", full, decoderFor("application/x-ndjson")},
 		{"NDJSONOldAgent", old, decoderFor("application/x-ndjson")},
 		{"Array", []byte(arrayOf(0, n)), decoderFor("")},
@@ -64,18 +71,24 @@ func BenchmarkDecode(b *testing.B) {
 		{"Frames", framesOf(b, full), decodeFrames},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			in, err := NewIntake(Options{Spool: &noSpool{}, Keys: &fakeKeys{}, Recent: NewRecent(-1)})
+			remember := -1
+			if c.name == "NDJSONRemembered" {
+				remember = DefaultRecent
+			}
+			in, err := NewIntake(Options{Spool: &noSpool{}, Keys: &fakeKeys{}, Recent: NewRecent(remember)})
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
 			b.SetBytes(int64(len(c.text)))
+			p := acme
 			for b.Loop() {
-				batch := newBatch(&acme, testNow, n)
+				p.CompanyID++ // so that no event comes twice
+				batch := newBatch(&p, testNow, n)
 				if err := c.dec(batch, c.text); err != nil {
 					b.Fatal(err)
 				}
-				if err := in.take(b.Context(), &acme, batch); err != nil {
+				if err := in.take(b.Context(), &p, batch); err != nil {
 					b.Fatal(err)
 				}
 				if batch.accepted != n {
@@ -210,3 +223,111 @@ type discardWriter struct {
 func (w *discardWriter) Header() http.Header         { return w.h }
 func (w *discardWriter) Write(p []byte) (int, error) { return len(p), nil }
 func (w *discardWriter) WriteHeader(status int)      { w.status = status }
+
+// BenchmarkHTTPSingle is one event a POST over 64 keep-alive connections with a durable
+// answer from a real spool, client and server on the same processors.
+func BenchmarkHTTPSingle(b *testing.B) {
+	const connections = 64
+	sp, err := spool.Open(b.TempDir(), spool.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := sp.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	s := newServer(b, func(o *Options) { o.Spool, o.Recent, o.Clock = sp, nil, time.Now })
+	srv := httptest.NewServer(s.http)
+	defer srv.Close()
+	var next atomic.Int64
+	took := make([][]time.Duration, connections)
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for c := range connections {
+		wg.Go(func() {
+			for took[c] = make([]time.Duration, 0, b.N/connections*2); ; {
+				i := int(next.Add(1))
+				if i > b.N {
+					return
+				}
+				start := time.Now()
+				if err := postRaw(b.Context(), srv.Listener.Addr().String(), &conns[c], line2(i)); err != nil {
+					b.Error(err)
+					return
+				}
+				took[c] = append(took[c], time.Since(start))
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	perEvent(b, 1)
+	all := slices.Concat(took...)
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds())/1000, "p99-ms")
+	for c := range conns {
+		conns[c].close()
+	}
+}
+
+// line2 is an event that differs from all others in its time.
+func line2(n int) string {
+	at := time.UnixMilli(1748174400000 - int64(n)).UTC().Format("2006-01-02T15:04:05.000Z")
+	return fmt.Sprintf(`{"EventType":"Sign-In","UserName":"user%d","ComputerName":"PC%d","IPAddress":"192.168.1.5","PublicIP":"81.2.69.142","Timestamp":"%s","retry":0}`, n%500, n%300, at)
+}
+
+// rawConn is a connection of a client that costs next to nothing.
+type rawConn struct {
+	conn net.Conn
+	in   *bufio.Reader
+	out  []byte
+}
+
+var conns [64]rawConn
+
+func (c *rawConn) close() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+	}
+	*c = rawConn{}
+}
+
+func postRaw(ctx context.Context, addr string, c *rawConn, text string) error {
+	if c.conn == nil {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return err
+		}
+		c.conn, c.in = conn, bufio.NewReaderSize(conn, 1024)
+	}
+	c.out = fmt.Appendf(c.out[:0], "POST /api/log_event HTTP/1.1\r\nHost: x\r\nX-API-Key: acme\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(text), text)
+	if _, err := c.conn.Write(c.out); err != nil {
+		return err
+	}
+	status, err := c.in.ReadSlice('\n')
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(status, []byte("HTTP/1.1 201")) {
+		return fmt.Errorf("answer %q", status)
+	}
+	length := 0
+	for {
+		header, err := c.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(header) <= 2 {
+			break
+		}
+		if v, ok := bytes.CutPrefix(header, []byte("Content-Length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(v))); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = c.in.Discard(length)
+	return err
+}

@@ -119,6 +119,9 @@ func (f *fakeKeys) Resolve(_ context.Context, key string) (Principal, error) {
 func (f *fakeKeys) Used(p Principal, from netip.Addr, agent string, accepted, refused int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if len(f.used) > 100 {
+		f.used = f.used[:0]
+	}
 	f.used = append(f.used, usedKey{p, from, agent, accepted, refused})
 }
 
