@@ -168,6 +168,10 @@ func TestScopes(t *testing.T) {
 		if err != nil || json.Unmarshal(text, &names) != nil || !slices.Equal(names, want) {
 			t.Errorf("%q: JSON %s, %v", in, text, err)
 		}
+		var back authsvc.Scopes
+		if err := json.Unmarshal(text, &back); err != nil || back != got {
+			t.Errorf("%q: JSON %s read back as %v, %v", in, text, back, err)
+		}
 	}
 	for in, want := range map[string]string{"": "at least one", " ,": "at least one", "reed": "did you mean read?", "ingest,admin": `no scope "admin"`} {
 		if _, err := authsvc.ParseScopes(in); event.ErrorCode(err) != event.CodeInvalid || !strings.Contains(err.Error(), want) {

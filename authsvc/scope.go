@@ -72,3 +72,17 @@ func (s Scopes) String() string { return strings.Join(s.Names(), ",") }
 
 // MarshalJSON writes an array of names.
 func (s Scopes) MarshalJSON() ([]byte, error) { return json.Marshal(s.Names()) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *Scopes) UnmarshalJSON(text []byte) error {
+	var names []string
+	if err := json.Unmarshal(text, &names); err != nil {
+		return err
+	}
+	set, err := ParseScopes(strings.Join(names, ","))
+	if err != nil {
+		return err
+	}
+	*s = set
+	return nil
+}
