@@ -46,7 +46,10 @@ func TestClientCompressions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			const n = 200_000
+			n := 200_000
+			if testing.Short() {
+				n = 20_000
+			}
 			for i := range n {
 				if err := b.Append(uint64(i), "value "+fmt.Sprint(i%77)); err != nil {
 					t.Fatal(err)
@@ -71,7 +74,7 @@ func TestClientCompressions(t *testing.T) {
 				}
 				want++
 			}
-			if err := rows.Err(); err != nil || want != n {
+			if err := rows.Err(); err != nil || want != uint64(n) {
 				t.Fatalf("%d rows, %v", want, err)
 			}
 			_ = rows.Close()
@@ -476,7 +479,7 @@ func TestGigabyteBothWays(t *testing.T) {
 	}
 	inserted := peak()
 	// Arrow's buffers are compressed, hence the lower bound.
-	for format, least := range map[string]int64{"CSV": 1000 << 20, "Native": 1000 << 20, "ArrowStream": 100 << 20} {
+	for format, least := range map[string]int64{"CSV": 1000 << 20, "Native": 1000 << 20, "ArrowStream": 100 << 20, "JSONCompact": 1000 << 20, "Parquet": 50 << 20} {
 		r, err := c.QueryFormat(ctx, format, "SELECT n, s FROM big")
 		if err != nil {
 			t.Fatal(err)

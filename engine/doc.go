@@ -11,8 +11,8 @@
 // A request gets a session of its own: opening one costs about as much as one
 // SET, and no database, setting or temporary table of an earlier request can
 // leak into it. Results and inserts are streamed, so neither side holds a
-// whole result in memory where the output format can be written in pieces
-// (every row format, Native and ArrowStream; see formats.go).
+// whole result in memory; formats that cannot be written in pieces go by way
+// of a file (see formats.go).
 //
 // The child holds no secrets: its environment is empty, it reaches no network,
 // and the kernel (Landlock) confines it to its data directory and library.

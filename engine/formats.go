@@ -13,8 +13,8 @@ import (
 //   - arrow: each piece is an Arrow stream; schemas but the first and
 //     end-of-stream marks but the last are cut out.
 //   - whole: the format has a frame or an index over all rows (JSON, Parquet),
-//     or a header whose end cannot be told (the raw formats with names).
-//     The result is made in one piece, within the engine's memory limit.
+//     or a header whose end cannot be told (the raw formats with names). The
+//     engine writes it to a file first.
 type joinKind int
 
 const (

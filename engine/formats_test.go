@@ -7,6 +7,9 @@ import (
 	"encoding/binary"
 	"io"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -102,6 +105,29 @@ func TestWholeFormats(t *testing.T) {
 		if f == "Parquet" && bytes.Count([]byte(r.body), []byte("PAR1")) != 2 {
 			t.Error("Parquet is not one file")
 		}
+	}
+}
+
+// A result that goes by way of a file: every place where the clause has to fit in.
+func TestFileFormatPlaces(t *testing.T) {
+	e := sharedEngine(t)
+	for _, q := range []string{
+		"SELECT 1 AS x", "SELECT 1 AS x;", "SELECT 1 AS x -- comment", "SELECT 1 AS x /* c */ ; -- d", "SELECT 1 AS x FORMAT JSONCompact", "SELECT 1 AS x FORMAT JSONCompact;",
+		"SELECT 1 AS x FORMAT JSONCompact SETTINGS max_threads = 1", "SELECT 1 AS x SETTINGS max_threads = 1 FORMAT JSONCompact", "SELECT 1 AS x SETTINGS max_threads = 1",
+		"(SELECT 1 AS x)", "SELECT 1 AS x LIMIT 1 UNION ALL SELECT 1 WHERE 0", "WITH 1 AS x SELECT x", "SELECT x FROM (SELECT {p:UInt8} AS x)", "FROM (SELECT 1 AS x) SELECT x",
+	} {
+		r := post(t, e, q, url.Values{"default_format": {"JSONCompact"}, "param_p": {"1"}})
+		if r.status != 200 || !strings.Contains(r.body, "[1]") || !strings.Contains(r.body, `"name": "x"`) || !strings.Contains(r.body, `"rows": 1`) {
+			t.Errorf("%s: %d %s", q, r.status, r.body)
+		}
+	}
+	r := post(t, e, "SELECT throwIf(number = 5) FROM numbers(10) FORMAT JSON", nil)
+	if r.header.Get("X-ClickHouse-Exception-Code") != "395" || !strings.HasPrefix(r.body, "Code: 395. DB::Exception: ") {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	left, err := os.ReadDir(filepath.Join(e.cfg.Dir, tmpDirName))
+	if err != nil || len(left) != 0 {
+		t.Errorf("%d files left, %v", len(left), err)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -100,7 +101,8 @@ func (h *handler) run(ctx context.Context, method string, req *request, resp *re
 	defer done()
 
 	st := parseStatement(req.text)
-	if err := h.check(c, method, req, st); err != nil {
+	rows, err := h.check(c, method, req, st)
+	if err != nil {
 		return err
 	}
 
@@ -121,46 +123,47 @@ func (h *handler) run(ctx context.Context, method string, req *request, resp *re
 		return h.insert(c, req, st, resp)
 	}
 	format := first(st.format, req.format)
-	if joinOf(format) != joinWhole && (st.keyword == "SELECT" || st.keyword == "WITH" || st.keyword == "FROM") {
-		err := h.stream(c, req, format, resp)
-		var e *exception
-		if !errors.As(err, &e) || e.code != codeBadArguments || !strings.Contains(e.msg, "Streaming query is not supported") {
-			return err
+	if rows {
+		if joinOf(format) == joinWhole && isIdentifier(format) {
+			err = h.viaFile(c, req, st, format, resp)
+		} else {
+			err = h.stream(c, req, format, resp)
 		}
+		return err
 	}
 	return h.whole(c, req, st, format, resp)
 }
 
 // check refuses what the HTTP interface of ClickHouse refuses, and for a
-// company's session everything that is not one read-only statement.
-func (h *handler) check(c *connection, method string, req *request, st statement) error {
+// company's session everything that is not one read-only statement. rows says
+// that the statement is a query whose result can be streamed.
+func (h *handler) check(c *connection, method string, req *request, st statement) (rows bool, err error) {
 	if st.keyword == "" && strings.TrimSpace(req.text) == "" {
-		return raise(codeSyntaxError, "SYNTAX_ERROR", "Empty query")
+		return false, raise(codeSyntaxError, "SYNTAX_ERROR", "Empty query")
 	}
 	if st.outfile && !h.allowFile {
-		return raise(codeOutfile, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE and FROM INFILE are not allowed")
+		return false, raise(codeOutfile, "INTO_OUTFILE_NOT_ALLOWED", "INTO OUTFILE and FROM INFILE are not allowed")
 	}
+	mayWrite := req.company == "" && method == http.MethodPost
 	if st.insertData && req.data != nil {
-		if req.company != "" || method != http.MethodPost {
-			return raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
+		if !mayWrite {
+			return false, raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
 		}
-		return nil
+		return false, nil
 	}
 	a, err := c.classifyQuery(req.text)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if a.statements > 1 {
-		return raise(codeSyntaxError, "SYNTAX_ERROR", "Multi-statements are not allowed")
+		return false, raise(codeSyntaxError, "SYNTAX_ERROR", "Multi-statements are not allowed")
 	}
 	readOnly := a.class == classReadOnly
-	if h.allowFile && st.outfile {
-		readOnly = true
+	if !readOnly && !mayWrite {
+		return false, raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
 	}
-	if !readOnly && (req.company != "" || method != http.MethodPost) {
-		return raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
-	}
-	return nil
+	query := st.keyword == "SELECT" || st.keyword == "WITH" || st.keyword == "FROM"
+	return readOnly && query, nil
 }
 
 // stream sends a result in pieces as the engine produces them.
@@ -196,6 +199,31 @@ func (h *handler) stream(c *connection, req *request, format string, resp *respo
 		return err
 	}
 	_, err = resp.Write(j.tail())
+	return err
+}
+
+// viaFile has the engine write a result that cannot be streamed into a file of
+// its own directory, and sends that: the result need not fit into memory.
+func (h *handler) viaFile(c *connection, req *request, st statement, format string, resp *response) error {
+	path := filepath.Join(h.tmp, "result-"+newQueryID())
+	defer func() { _ = os.Remove(path) }()
+	err := c.queryTo(st.intoFile(req.text, path, format), format, req.params, func(_ []byte, s stats) error {
+		resp.add(s)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a statement without a result
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	resp.start(format)
+	_, err = io.Copy(resp, f)
 	return err
 }
 

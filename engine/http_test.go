@@ -194,6 +194,12 @@ func TestHTTPInsertForms(t *testing.T) {
 			t.Errorf("%s %.60s: summary %v, want %d rows", tc.query, tc.body, sum, tc.rows)
 		}
 	}
+	for _, format := range []string{"JSON", "CSV"} {
+		r := post(t, e, "WITH 14 AS x INSERT INTO forms SELECT x, 'w'", url.Values{"default_format": {format}})
+		if want++; r.status != 200 || r.body != "" {
+			t.Errorf("WITH … INSERT: %d %s", r.status, r.body)
+		}
+	}
 	if r := post(t, e, "SELECT count() FROM forms", nil); r.body != u(uint64(want))+"\n" {
 		t.Errorf("%s rows, want %d", r.body, want)
 	}

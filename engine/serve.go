@@ -138,6 +138,7 @@ func Main(ctx context.Context, o ServeOptions) error {
 		return err
 	}
 	defer func() { _ = lock.Close() }()
+	emptyDir(filepath.Join(o.Dir, tmpDirName))
 	return serve(ctx, o, log)
 }
 
@@ -148,6 +149,17 @@ func makeDirs(o ServeOptions) error {
 		}
 	}
 	return os.Chmod(filepath.Join(o.Dir, runDirName), 0o700) //nolint:gosec // a directory needs its x
+}
+
+// emptyDir removes what a killed engine left of answers that it was writing.
+func emptyDir(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		_ = os.RemoveAll(filepath.Join(dir, e.Name()))
+	}
 }
 
 func diskError(dir string, err error) error {

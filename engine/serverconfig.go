@@ -122,6 +122,8 @@ var usersTemplate = template.Must(template.New("users").Funcs(template.FuncMap{"
       {{- if .RowFilters}}
       <use_query_condition_cache>0</use_query_condition_cache>
       {{- end}}
+      <output_format_parquet_row_group_size>200000</output_format_parquet_row_group_size>
+      <output_format_parquet_row_group_size_bytes>67108864</output_format_parquet_row_group_size_bytes>
       <implicit_select>0</implicit_select>
       <http_max_tries>1</http_max_tries>
       <s3_retry_attempts>0</s3_retry_attempts>

@@ -221,14 +221,6 @@ func isSettingName(s string) bool {
 	return true
 }
 
-var stringEscaper = strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", `\n`, "\x00", `\0`)
-
-func quoteString(s string) string { return "'" + stringEscaper.Replace(s) + "'" }
-
-var nameEscaper = strings.NewReplacer(`\`, `\\`, "`", "\\`")
-
-func quoteName(s string) string { return "`" + nameEscaper.Replace(s) + "`" }
-
 func allowedForCompany(name string) bool {
 	for _, s := range companySettings {
 		if s == name {

@@ -14,6 +14,9 @@ type statement struct {
 	data       int // begin of the data
 	inline     bool
 	outfile    bool // INTO OUTFILE or FROM INFILE at the top level
+	// For a statement that returns rows: where INTO OUTFILE would stand, which
+	// is before its FORMAT, else at its end.
+	output int
 }
 
 // token is a word, a punctuation mark or a literal of SQL.
@@ -172,24 +175,36 @@ func parseStatement(s string) statement {
 // parseTail looks for FORMAT and INTO OUTFILE of a statement that returns rows.
 // The last FORMAT at the top level counts: an earlier one is a name.
 func parseTail(l *lexer, st *statement, word func(token) string) {
-	prev := ""
+	prev, prevPos := "", 0
 	for t, ok := l.next(); ok; t, ok = l.next() {
 		if t.kind == ';' && t.depth == 0 {
 			return
 		}
 		w := word(t)
+		if st.format == "" {
+			st.output = t.end
+		}
 		switch {
 		case prev == "FORMAT" && w != "" && t.depth == 0:
-			st.format = l.s[t.pos:t.end]
+			st.format, st.output = l.s[t.pos:t.end], prevPos
 			w = ""
 		case prev == "INTO" && w == "OUTFILE", prev == "FROM" && w == "INFILE":
 			st.outfile = true
 		}
-		prev = w
+		prev, prevPos = w, t.pos
 		if t.depth != 0 {
 			prev = ""
 		}
 	}
+}
+
+// intoFile is the statement with its result going to a file.
+func (st statement) intoFile(text, path, format string) string {
+	into := "\nINTO OUTFILE " + quoteString(path) + " "
+	if st.format == "" {
+		into += "FORMAT " + format + " "
+	}
+	return text[:st.output] + into + text[st.output:]
 }
 
 func parseInsert(l *lexer, st *statement, word func(token) string) {

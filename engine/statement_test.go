@@ -61,7 +61,7 @@ func FuzzParseStatement(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		st := parseStatement(s)
-		if st.head > len(s) || st.data > len(s) || st.head > st.data || st.head < 0 {
+		if st.head > len(s) || st.data > len(s) || st.head > st.data || st.head < 0 || st.output < 0 || st.output > len(s) {
 			t.Fatalf("%q: %+v", s, st)
 		}
 		if st.insertData && st.keyword != "INSERT" {
