@@ -62,19 +62,16 @@ const (
 	ourInserts = "startsWith(Settings['insert_deduplication_token'], {token:String})"
 )
 
-func (s *eventStore) settings(more clickhouse.Settings) clickhouse.Settings {
-	// What is looked up decides what is counted: on a cluster it must not come from a replica that lags.
-	out := clickhouse.Settings{"select_sequential_consistency": 1, "use_query_condition_cache": 0}
-	for k, v := range more {
-		out[k] = v
-	}
-	return out
+// settings of questions and repairs. What is looked up decides what is counted: on a cluster it must
+// not come from a replica that lags, and nowhere from a cache.
+func (s *eventStore) settings() clickhouse.Settings {
+	return clickhouse.Settings{"select_sequential_consistency": 1, "use_query_condition_cache": 0}
 }
 
 func (s *eventStore) query(ctx context.Context, width int, query string, fn func(row []byte), opts ...clickhouse.QueryOption) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	ctx = clickhouse.Context(ctx, append(opts, clickhouse.WithSettings(s.settings(nil)))...)
+	ctx = clickhouse.Context(ctx, append(opts, clickhouse.WithSettings(s.settings()))...)
 	rows, err := s.conn.QueryFormat(ctx, "RowBinary", query)
 	if err != nil {
 		return err
@@ -204,10 +201,15 @@ func (s *eventStore) repair(ctx context.Context, b *writeBlock, rows []uint32) e
 	}
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
-	ctx = clickhouse.Context(ctx, clickhouse.WithExternalTable(t), clickhouse.WithSettings(s.settings(clickhouse.Settings{
-		// Deduplication must not drop it on the strength of an insert that was interrupted.
-		"insert_deduplicate": 0, "max_partitions_per_insert_block": 0,
-	})))
+	set := s.settings()
+	// Deduplication must not drop it on the strength of an insert that was interrupted.
+	set["insert_deduplicate"] = 0
+	set["max_partitions_per_insert_block"] = 0
+	if s.cluster != "" {
+		set["distributed_foreground_insert"] = 1
+		set["parallel_distributed_insert_select"] = 0 // the external table is here alone
+	}
+	ctx = clickhouse.Context(ctx, clickhouse.WithExternalTable(t), clickhouse.WithSettings(set))
 	if err := s.conn.Exec(ctx, repairSQL); err != nil {
 		return fmt.Errorf("restore presence: %w", err)
 	}

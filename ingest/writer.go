@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,9 @@ const (
 
 // Defaults and limits of the writer. Each says what happens beyond it.
 const (
-	// DefaultBlockRows is the largest insert. More rows wait for the next one.
-	DefaultBlockRows = 100_000
+	// DefaultBlockRows is the largest insert. More rows wait for the next one. A block takes some 15 MB
+	// and three are in memory under load; larger ones bring ClickHouse little.
+	DefaultBlockRows = 1 << 16
 	// maxBlockBytes bounds a block of unusually long records, by their size in the spool.
 	maxBlockBytes = 48 << 20
 	// DefaultBlockDelay is the time from one insert to the next while little comes in:
@@ -82,7 +84,8 @@ type WriterOptions struct {
 	// SettleDelay is waited before a server over the network is asked whether an
 	// insert whose connection broke still runs: it may not have begun. 0 for the embedded engine.
 	SettleDelay time.Duration
-	// OnResult is called after a block, once per company and result. It must not block.
+	// OnResult is called after a block, once per company and result; company 0 stands for records that
+	// are no events. It is called by several goroutines and must not block.
 	OnResult func(company uint32, result string, n int)
 	// OnInsert is called after each insert that ClickHouse confirmed.
 	OnInsert func(rows int, took time.Duration)
@@ -182,9 +185,9 @@ func NewWriter(conn Conn, queue Queue, opts WriterOptions) (*Writer, error) {
 		opts: opts, log: opts.Logger, queue: queue,
 		store:   &eventStore{conn: conn, cluster: opts.Cluster},
 		inserts: make(chan struct{}, opts.Parallel),
-		// One more than run at once, and so at least two: a block that ClickHouse refuses
-		// must not keep out the others, whose success shows that it is the block's fault.
-		pending:  make(chan struct{}, opts.Parallel+1),
+		// At least two: a block that ClickHouse refuses must not keep out
+		// the others, whose success shows that it is the block's fault.
+		pending:  make(chan struct{}, max(2, opts.Parallel)),
 		encoders: sync.Pool{New: func() any { return new(blockEncoder) }},
 		doneCh:   make(chan struct{}),
 		done:     queue.First(),
@@ -271,10 +274,9 @@ func (w *Writer) finish(b *writeBlock) error {
 		w.free = append(w.free, w.flight[n])
 		n++
 	}
-	w.flight = append(w.flight[:0], w.flight[n:]...)
-	if keep := w.opts.Parallel + 2; len(w.free) > keep {
-		clear(w.free[keep:])
-		w.free = w.free[:keep]
+	w.flight = slices.Delete(w.flight, 0, n)
+	if keep := w.opts.Parallel + 1; len(w.free) > keep {
+		w.free = slices.Delete(w.free, keep, len(w.free))
 	}
 	done := w.done
 	if n > 0 {

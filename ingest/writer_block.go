@@ -112,7 +112,7 @@ func (b *writeBlock) add(r spool.Record) {
 
 func (b *writeBlock) decode(data []byte) error {
 	e := &b.event
-	b.dict.met = b.dict.met[:0]
+	b.dict.met, b.dict.before = b.dict.before[:0], b.dict.met
 	if err := e.DecodeBinary(data, b.dict.take); err != nil {
 		return err
 	}
@@ -175,15 +175,13 @@ func (b *writeBlock) day(row uint32) uint16 {
 	return uint16(b.time[row] / (24 * 60 * 60 * 1000)) //nolint:gosec // add keeps times between 1970 and 2149
 }
 
-// footprint is about what the block holds in memory.
-func (b *writeBlock) footprint() int { return cap(b.ids)*170 + len(b.dict.text)*64 }
-
 // nameDict numbers the names of one block. Number 0 is the empty name.
 type nameDict struct {
 	numbers map[string]uint32
 	text    []string
 	fold    []uint32 // the number of the folded name, notFolded until asked
 	met     []uint32 // by take since it was emptied
+	before  []uint32 // met of the record before: the same name in the same place is common
 	take    func([]byte) string
 }
 
@@ -203,8 +201,13 @@ func (d *nameDict) reset() {
 	d.text = append(d.text[:0], "")
 	d.fold = append(d.fold[:0], 0)
 	d.numbers[""] = 0
+	d.met, d.before = d.met[:0], d.before[:0]
 	if d.take == nil {
 		d.take = func(p []byte) string {
+			if i := len(d.met); i < len(d.before) && d.text[d.before[i]] == string(p) {
+				d.met = append(d.met, d.before[i])
+				return d.text[d.before[i]]
+			}
 			n, ok := d.numbers[string(p)]
 			if !ok {
 				n = d.number(string(p))

@@ -107,11 +107,16 @@ func (forgetful) Trim(spool.Position) error { return nil }
 // Whatever is sent in whatever batches, however often, through whatever failures and
 // restarts: the store ends with the set of distinct events.
 func TestWriterThroughFailures(t *testing.T) {
-	e := testEngine(t)
+	store := testStore(t, testEngine(t))
 	rapid.Check(t, func(rt *rapid.T) {
+		for _, table := range []string{"events", "presence"} {
+			if err := store.Exec(t.Context(), "TRUNCATE TABLE "+table); err != nil {
+				t.Fatal(err)
+			}
+		}
 		seed := rapid.Uint64().Draw(rt, "seed")
 		r := rand.New(rand.NewPCG(seed, 11)) //nolint:gosec // test data
-		conn := newFaultyConn(testStore(t, e), seed, rapid.SampledFrom([]float64{0, 0.1, 0.4}).Draw(rt, "failure rate"))
+		conn := newFaultyConn(store, seed, rapid.SampledFrom([]float64{0, 0.1, 0.4}).Draw(rt, "failure rate"))
 		s := testSpool(t, t.TempDir())
 		var q Queue = s
 		if rapid.Bool().Draw(rt, "trims are forgotten") {

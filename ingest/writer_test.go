@@ -1,11 +1,21 @@
 package ingest
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"gatehouse/event"
 )
@@ -59,7 +69,12 @@ func TestWriterBringsEventsInOnce(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	want := map[event.ID]event.Event{}
 	results := map[string]int{}
-	w, stop := runWriter(t, conn, q, WriterOptions{OnResult: func(_ uint32, result string, n int) { results[result] += n }})
+	var mu sync.Mutex
+	w, stop := runWriter(t, conn, q, WriterOptions{OnResult: func(_ uint32, result string, n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		results[result] += n
+	}})
 	for range 3 {
 		events := drawEvents(r, 3000, 5000)
 		remember(want, events)
@@ -136,3 +151,106 @@ func TestWriterColumns(t *testing.T) {
 		t.Fatalf("%d rows, want %d", seen, len(want))
 	}
 }
+
+// Damaged and foreign records, and events that nothing could hold, are set aside; the rest goes in.
+func TestWriterSetsStraysAside(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	s := testSpool(t, t.TempDir())
+	events := drawEvents(rand.New(rand.NewPCG(3, 1)), 20, 1<<30)
+	want := map[event.ID]event.Event{}
+	remember(want, events)
+	appendEvents(t, s, events)
+	good := events[0].AppendBinary(nil)
+	late, strange := events[1], events[2]
+	late.Time = maxEventTime
+	strange.Account = 99
+	strays := [][]byte{{}, {0}, good[:len(good)-1], append(append([]byte(nil), good...), 0), late.AppendBinary(nil), strange.AppendBinary(nil)}
+	if _, err := s.Append(t.Context(), strays...); err != nil {
+		t.Fatal(err)
+	}
+	more := drawEvents(rand.New(rand.NewPCG(4, 1)), 20, 1<<30)
+	remember(want, more)
+	appendEvents(t, s, more)
+	opts := WriterOptions{Dir: t.TempDir()}
+	for range 2 { // the second life reads it all again
+		w, stop := runWriter(t, conn, forgetful{s}, opts)
+		flush(t, w)
+		checkStore(t, conn, want)
+		if n := w.Stats().SetAside; n != int64(len(strays)) {
+			t.Fatalf("%d set aside, want %d", n, len(strays))
+		}
+		stop()
+	}
+	text, err := os.ReadFile(filepath.Join(opts.Dir, asideName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	for i, line := range lines {
+		var l asideLine
+		if err := json.Unmarshal([]byte(line), &l); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(l.Record, strays[i]) || l.Reason == "" || l.At.IsZero() {
+			t.Fatalf("line %d is %+v, want the record %x", i, l, strays[i])
+		}
+	}
+}
+
+// An event that ClickHouse would delete at once is not written, for after that it could not be told from a new one.
+func TestWriterRetention(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	s := testSpool(t, t.TempDir())
+	now := testEpoch.AddDate(0, 3, 0)
+	old := event.Event{CompanyID: 1, Type: event.Startup, Account: event.AccountNone, Computer: "a", Time: now.AddDate(0, -2, 0).UnixMilli() - 1}
+	young := old
+	young.Time++
+	appendEvents(t, s, []event.Event{old, young})
+	w, _ := runWriter(t, conn, s, WriterOptions{RetentionMonths: 2, Clock: func() time.Time { return now }})
+	flush(t, w)
+	checkStore(t, conn, map[event.ID]event.Event{young.ID(): young})
+	if st := w.Stats(); st.Expired != 1 || st.Inserted != 1 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+// Weeks later, when the memory of the seen index has long gone to other days, a duplicate is still one.
+func TestWriterRemembersBeyondItsMemory(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	s := testSpool(t, t.TempDir())
+	w, _ := runWriter(t, conn, s, WriterOptions{SeenBudget: 1, BlockRows: 500, BlockDelay: time.Millisecond})
+	events := drawEvents(rand.New(rand.NewPCG(9, 1)), 2000, 1<<30)
+	want := map[event.ID]event.Event{}
+	remember(want, events)
+	for range 3 {
+		appendEvents(t, s, events)
+		flush(t, w)
+		checkStore(t, conn, want)
+	}
+	if st := w.Stats(); st.SeenEvictions == 0 || st.Inserted != int64(len(want)) {
+		t.Fatalf("%+v", st)
+	}
+}
+
+func TestWriterFlushEndsWithItsContext(t *testing.T) {
+	s := testSpool(t, t.TempDir())
+	appendEvents(t, s, drawEvents(rand.New(rand.NewPCG(9, 1)), 1, 1))
+	w, _ := quickWriter(t, awayConn{}, s, WriterOptions{})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := w.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%v while ClickHouse is away", err)
+	}
+	if st := w.Stats(); st.Depth != 1 || st.LastError == "" || st.Failing == 0 {
+		t.Fatalf("%+v", st)
+	}
+}
+
+// awayConn is a ClickHouse that cannot be reached.
+type awayConn struct{ driver.Conn }
+
+func (awayConn) QueryRow(context.Context, string, ...any) driver.Row { return awayRow{} }
+
+type awayRow struct{ driver.Row }
+
+func (awayRow) Scan(...any) error { return errInjected }

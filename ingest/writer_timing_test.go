@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"gatehouse/event"
+	"gatehouse/spool"
 )
 
 // timingRows is how many events the benchmarks move; $GATEHOUSE_BENCH_ROWS overrides it.
@@ -262,4 +264,122 @@ func fillPart(ctx context.Context, conn driver.Conn, events []event.Event) error
 		return err
 	}
 	return batch.Send()
+}
+
+// BenchmarkDedupeQueries is what the questions to ClickHouse cost that dedupe asks.
+func BenchmarkDedupeQueries(b *testing.B) {
+	n := timingRows()
+	conn := testStore(b, testEngine(b))
+	fillColumns(b, conn, shiftEvents(0, n), DefaultBlockRows)
+	if err := conn.Exec(b.Context(), "OPTIMIZE TABLE events FINAL"); err != nil {
+		b.Fatal(err)
+	}
+	store := &eventStore{conn: conn}
+	blk := newWriteBlock()
+	blk.reset(1)
+	step := max(1, n/DefaultBlockRows)
+	for i := range min(n, DefaultBlockRows) { // spread over all that is there
+		e := shiftEvent(i * step)
+		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)}) //nolint:gosec // positive
+		blk.rows = append(blk.rows, uint32(i))                                       //nolint:gosec // small
+	}
+	for _, k := range []int{1, 30, 1000, len(blk.rows)} {
+		rows := make([]uint32, 0, k)
+		for i := range k {
+			rows = append(rows, blk.rows[i*len(blk.rows)/k])
+		}
+		b.Run(fmt.Sprintf("present=%d", k), func(b *testing.B) {
+			for range b.N {
+				if got, err := store.present(b.Context(), blk, rows); err != nil || len(got) < k {
+					b.Fatal(len(got), err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("repair=%d", k), func(b *testing.B) {
+			for range b.N {
+				if err := store.repair(b.Context(), blk, rows); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	days := map[companyDay]bool{}
+	for i := range n {
+		e := shiftEvent(i)
+		days[companyDay{e.CompanyID, uint16(e.Time / 86400000)}] = true //nolint:gosec // in range
+	}
+	var all []companyDay
+	for k := range days {
+		all = append(all, k)
+	}
+	b.Run(fmt.Sprintf("count of %d days", len(all)), func(b *testing.B) {
+		for range b.N {
+			if _, err := store.countDays(b.Context(), all); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run(fmt.Sprintf("ids of %d events", n), func(b *testing.B) {
+		for range b.N {
+			got := 0
+			if err := store.eachID(b.Context(), all, func(companyDay, event.ID) { got++ }); err != nil || got != n {
+				b.Fatal(got, err)
+			}
+		}
+	})
+	b.Run("ids of one company's day", func(b *testing.B) {
+		for range b.N {
+			if err := store.eachID(b.Context(), all[:1], func(companyDay, event.ID) {}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("quiesce", func(b *testing.B) {
+		for range b.N {
+			if err := store.quiesce(b.Context(), "gatehouse-none"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkWriterDecode is from records to a block, the writer's own work per event but for encoding.
+func BenchmarkWriterDecode(b *testing.B) {
+	records := make([]spool.Record, DefaultBlockRows)
+	for i := range records {
+		e := shiftEvent(i)
+		records[i] = spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)} //nolint:gosec // positive
+	}
+	blk := newWriteBlock()
+	b.ReportAllocs()
+	for b.Loop() {
+		blk.reset(1)
+		for i := range records {
+			blk.add(records[i])
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(records)), "ns/event")
+}
+
+// BenchmarkWriterEncode is from a block to the bytes of an insert.
+func BenchmarkWriterEncode(b *testing.B) {
+	blk := newWriteBlock()
+	blk.reset(1)
+	for i := range DefaultBlockRows {
+		e := shiftEvent(i)
+		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)}) //nolint:gosec // positive
+		blk.rows = append(blk.rows, uint32(i))                                       //nolint:gosec // small
+	}
+	var enc blockEncoder
+	var size int64
+	b.ReportAllocs()
+	for b.Loop() {
+		enc.start(blk, blk.rows)
+		var err error
+		if size, err = io.Copy(io.Discard, struct{ io.Reader }{&enc}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*DefaultBlockRows), "ns/event")
+	b.ReportMetric(float64(size)/DefaultBlockRows, "B/event")
 }
