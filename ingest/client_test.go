@@ -105,7 +105,7 @@ func TestClientErrors(t *testing.T) {
 		"another count": func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, []byte(`{"accepted":1}`)) },
 		"no JSON":       func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, []byte(`<html>`)) },
 		"a refusal":     func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 403, []byte(`{"message":"no"}`)) },
-		"a page":        func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", 502) },
+		"a page":        func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) },
 	} {
 		if _, _, _, err := overSocket(t, h).Send(t.Context(), someEvents(2)); err == nil {
 			t.Errorf("%s: no error", name)

@@ -218,3 +218,11 @@ func (s *server) counter(t testing.TB, name string, labels ...string) float64 {
 	}
 	return -1
 }
+
+// says tells whether message is want; "…" at want's end stands for anything.
+func says(message, want string) bool {
+	if head, cut := strings.CutSuffix(want, "…"); cut {
+		return strings.HasPrefix(message, head)
+	}
+	return message == want
+}
