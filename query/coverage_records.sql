@@ -12,12 +12,12 @@ WITH logs AS (
       AND record_id != 0 AND has({computers:Array(String)}, toString(computer))
     GROUP BY computer, channel
 )
-SELECT name, log, count() AS numberings, sum(length(ids)) AS held, sum(ids[-1] - ids[1] + 1 - length(ids)) AS missing,
+SELECT name, log, count() AS numberings, sum(length(ids)) AS held, toUInt64(sum(ids[-1] - ids[1] + 1 - length(ids))) AS missing,
        max(arrayMax(steps)) AS largest, sum(arrayCount(s -> s > 0, steps)) AS gaps
 FROM (
     SELECT toString(computer) AS name, toString(channel) AS log,
            arraySort(arrayDistinct(n.2)) AS ids,
-           arrayMap((id, before) -> id - before - 1, arrayPopFront(ids), arrayPopBack(ids)) AS inner_steps,
+           arrayMap((id, before) -> toUInt64(id - before - 1), arrayPopFront(ids), arrayPopBack(ids)) AS inner_steps,
            arrayPushBack(inner_steps, toUInt64(0)) AS steps
     FROM logs ARRAY JOIN numberings AS n
 )

@@ -1,12 +1,14 @@
 package query
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"net/url"
+	"os"
+	"strconv"
 	"testing"
 	"time"
-
-	"pgregory.net/rapid"
 
 	"gatehouse/event"
 )
@@ -32,24 +34,74 @@ var (
 )
 
 // around draws times near some of the days, so that they meet.
-func around(t *rapid.T, days []time.Time) int64 {
-	day := days[rapid.IntRange(0, len(days)-1).Draw(t, "day")]
-	switch rapid.IntRange(0, 3).Draw(t, "spread") {
+func around(t *draw, days []time.Time) int64 {
+	day := days[t.between(0, len(days)-1)]
+	switch t.between(0, 3) {
 	case 0: // on the minute, near a change of clocks or a midnight
-		return day.Add(time.Duration(rapid.IntRange(-16*60, 16*60).Draw(t, "minute")) * time.Minute).UnixMilli()
+		return day.Add(time.Duration(t.between(-16*60, 16*60)) * time.Minute).UnixMilli()
 	case 1: // within minutes of each other
-		return day.Add(9*time.Hour + time.Duration(rapid.IntRange(0, 40*60).Draw(t, "second"))*time.Second).UnixMilli()
+		return day.Add(9*time.Hour + time.Duration(t.between(0, 40*60))*time.Second).UnixMilli()
 	default:
-		return day.UnixMilli() + int64(rapid.IntRange(-40*3600_000, 40*3600_000).Draw(t, "ms"))
+		return day.UnixMilli() + int64(t.between(-40*3600_000, 40*3600_000))
 	}
 }
 
-func oneOf[T any](t *rapid.T, name string, from []T) T {
-	return from[rapid.IntRange(0, len(from)-1).Draw(t, name)]
+// draw is one case: a company, its stored events, and a source of chance that
+// its number alone determines.
+type draw struct {
+	*testing.T
+	number  int
+	rnd     *rand.Rand
+	company Company
+	events  []event.Event
 }
 
-func addrOf(t *rapid.T, name string) netip.Addr {
-	s := oneOf(t, name, testAddresses)
+// oracleCases is how many companies a property is tried on by default;
+// GATEHOUSE_ORACLE_CASES=N asks for more, and -short for few.
+const oracleCases = 120
+
+// check tries a property on many companies, whose events are stored in one go.
+func check(t *testing.T, property func(*draw)) {
+	t.Helper()
+	conn := testConn(t)
+	n := oracleCases
+	if testing.Short() {
+		n = 20
+	}
+	if s := os.Getenv("GATEHOUSE_ORACLE_CASES"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cases := make([]*draw, n)
+	var all []event.Event
+	for i := range cases {
+		d := &draw{T: t, number: i, rnd: rand.New(rand.NewPCG(uint64(i), 7))} //nolint:gosec // test data, the same in each run
+		d.company = newCompany(testZones[i%len(testZones)])
+		d.events = genEvents(d, d.company, []int{0, 5, 40, 120, 200}[i%5])
+		cases[i], all = d, append(all, d.events...)
+	}
+	insertEvents(t, conn, all)
+	for _, d := range cases {
+		property(d)
+	}
+}
+
+// Fatalf names the case.
+func (t *draw) Fatalf(format string, values ...any) {
+	t.Helper()
+	t.T.Fatalf("case %d (%s, %d events): %s", t.number, t.company.Zone(), len(t.events), fmt.Sprintf(format, values...))
+}
+
+func (t *draw) between(low, high int) int { return low + t.rnd.IntN(high-low+1) }
+
+func (t *draw) coin() bool { return t.rnd.IntN(2) == 0 }
+
+func oneOf[T any](t *draw, from []T) T { return from[t.rnd.IntN(len(from))] }
+
+func addrOf(t *draw) netip.Addr {
+	s := oneOf(t, testAddresses)
 	if s == "" {
 		return netip.Addr{}
 	}
@@ -57,35 +109,35 @@ func addrOf(t *rapid.T, name string) netip.Addr {
 }
 
 // genEvents draws a set of distinct events of a company.
-func genEvents(t *rapid.T, c Company, most int) []event.Event {
-	days := make([]time.Time, rapid.IntRange(1, 3).Draw(t, "days"))
+func genEvents(t *draw, c Company, most int) []event.Event {
+	days := make([]time.Time, t.between(1, 3))
 	for i := range days {
-		days[i], _ = time.Parse(time.DateOnly, oneOf(t, "date", testDays))
+		days[i], _ = time.Parse(time.DateOnly, oneOf(t, testDays))
 	}
-	n := rapid.IntRange(0, most).Draw(t, "events")
+	n := t.between(most/2, most)
 	seen := make(map[event.ID]bool, n)
 	out := make([]event.Event, 0, n)
 	for range n {
 		e := event.Event{
-			CompanyID: c.ID, SiteID: uint32(rapid.IntRange(1, 3).Draw(t, "site")), Time: around(t, days),
-			Type: oneOf(t, "type", event.Types()), User: oneOf(t, "user", testUsers), Computer: oneOf(t, "computer", testComputers),
-			LogonType: oneOf(t, "logon type", []uint8{2, 3, 5, 10, 11, 255}), LogonID: uint64(rapid.IntRange(0, 2).Draw(t, "logon id")),
-			LocalIP: addrOf(t, "local"), SourceIP: addrOf(t, "source"),
-			Channel: oneOf(t, "channel", []string{"", "Security", "System"}), Domain: oneOf(t, "domain", []string{"", "CORP", "Élan"}),
+			CompanyID: c.ID, SiteID: uint32(t.between(1, 3)), Time: around(t, days),
+			Type: oneOf(t, event.Types()), User: oneOf(t, testUsers), Computer: oneOf(t, testComputers),
+			LogonType: oneOf(t, []uint8{2, 3, 5, 10, 11, 255}), LogonID: uint64(t.between(0, 2)),
+			LocalIP: addrOf(t), SourceIP: addrOf(t),
+			Channel: oneOf(t, []string{"", "Security", "System"}), Domain: oneOf(t, []string{"", "CORP", "Élan"}),
 		}
-		if rapid.Bool().Draw(t, "plain") { // many of those that reports are about
-			e.Type = oneOf(t, "usual", []event.Type{event.Logon, event.Logoff, event.LogonFailed, event.LogonFailed, event.CredentialFailed})
+		if t.coin() { // many of those that reports are about
+			e.Type = oneOf(t, []event.Type{event.Logon, event.Logoff, event.LogonFailed, event.LogonFailed, event.CredentialFailed})
 		}
 		if e.Type == event.LogonFailed || e.Type == event.CredentialFailed {
-			e.Status, e.SubStatus = oneOf(t, "status", testStatuses), oneOf(t, "sub", testStatuses)
+			e.Status, e.SubStatus = oneOf(t, testStatuses), oneOf(t, testStatuses)
 		}
-		if e.Type == event.Logon && rapid.Bool().Draw(t, "twin") {
-			e.LinkedLogonID, e.Elevated = uint64(rapid.IntRange(0, 2).Draw(t, "linked")), rapid.Bool().Draw(t, "elevated")
+		if e.Type == event.Logon && t.coin() {
+			e.LinkedLogonID, e.Elevated = uint64(t.between(0, 2)), t.coin()
 		}
-		if rapid.Bool().Draw(t, "recorded") {
-			e.RecordID, e.EventID = uint64(rapid.IntRange(1, 4000).Draw(t, "record")), 4624
+		if t.coin() {
+			e.RecordID, e.EventID = uint64(t.between(1, 4000)), 4624
 		}
-		e.Received = e.Time + int64(oneOf(t, "lag", []int{0, 150, 2000, 90_000, -3000, -5000, -5001, -60_000}))
+		e.Received = e.Time + int64(oneOf(t, []int{0, 150, 2000, 90_000, -3000, -5000, -5001, -60_000}))
 		if err := e.Normalize(testNow.Add(400 * 24 * time.Hour)); err != nil {
 			continue
 		}
@@ -98,14 +150,14 @@ func genEvents(t *rapid.T, c Company, most int) []event.Event {
 }
 
 // genRange draws a range around the events, on and off the hour.
-func genRange(t *rapid.T, v url.Values, events []event.Event) {
+func genRange(t *draw, v url.Values, events []event.Event) {
 	base := testNow.Add(-30 * 24 * time.Hour)
 	if len(events) > 0 {
-		base = time.UnixMilli(events[rapid.IntRange(0, len(events)-1).Draw(t, "base")].Time)
+		base = time.UnixMilli(events[t.between(0, len(events)-1)].Time)
 	}
-	step := oneOf(t, "step", []time.Duration{time.Hour, 15 * time.Minute, time.Second, time.Millisecond})
-	from := base.Add(-time.Duration(rapid.IntRange(0, 60*3600_000).Draw(t, "before")) * time.Millisecond).Truncate(step)
-	to := base.Add(time.Duration(rapid.IntRange(1, 60*3600_000).Draw(t, "after")) * time.Millisecond).Truncate(step)
+	step := oneOf(t, []time.Duration{time.Hour, 15 * time.Minute, time.Second, time.Millisecond})
+	from := base.Add(-time.Duration(t.between(0, 60*3600_000)) * time.Millisecond).Truncate(step)
+	to := base.Add(time.Duration(t.between(1, 60*3600_000)) * time.Millisecond).Truncate(step)
 	if !from.Before(to) {
 		to = from.Add(step)
 	}
@@ -114,15 +166,15 @@ func genRange(t *rapid.T, v url.Values, events []event.Event) {
 }
 
 // genFilters draws some of the common filters.
-func genFilters(t *rapid.T, v url.Values) {
-	if rapid.IntRange(0, 3).Draw(t, "by site") == 0 {
-		v.Set("site", oneOf(t, "site", []string{"1", "2"}))
+func genFilters(t *draw, v url.Values) {
+	if t.between(0, 3) == 0 {
+		v.Set("site", oneOf(t, []string{"1", "2"}))
 	}
-	if rapid.IntRange(0, 3).Draw(t, "by user") == 0 {
-		v.Set("user", oneOf(t, "user", testUsers))
+	if t.between(0, 3) == 0 {
+		v.Set("user", oneOf(t, testUsers))
 	}
-	if rapid.IntRange(0, 3).Draw(t, "by computer") == 0 {
-		v.Set("computer", oneOf(t, "computer", testComputers))
+	if t.between(0, 3) == 0 {
+		v.Set("computer", oneOf(t, testComputers))
 	}
 }
 
@@ -169,12 +221,3 @@ func passes(p Params, e *event.Event) bool {
 }
 
 func hasPrefix(s, prefix string) bool { return len(s) >= len(prefix) && s[:len(prefix)] == prefix }
-
-// drawHistory is one drawn company with its stored events.
-func drawHistory(t *rapid.T, tt *testing.T, most int) (Company, []event.Event) {
-	conn := testConn(tt)
-	c := newCompany(oneOf(t, "zone", testZones))
-	events := genEvents(t, c, most)
-	insertEvents(t, conn, events)
-	return c, events
-}

@@ -3,7 +3,6 @@ package query
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -37,13 +36,6 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "engine:", err)
 		}
 		os.Exit(engine.ExitCode(err))
-	}
-	// Each check is several statements on a real engine; -rapid.checks=N asks for more.
-	for name, value := range map[string]string{"rapid.checks": "25", "rapid.nofailfile": "true"} {
-		if err := flag.Set(name, value); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(2)
-		}
 	}
 	code := m.Run()
 	if err := shared.close(); err != nil && code == 0 {

@@ -9,33 +9,33 @@ import (
 	"slices"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"gatehouse/event"
 )
 
 // The failures report against plain loops.
 func TestOracleFailures(t *testing.T) {
 	r := testReports(t)
-	rapid.Check(t, func(rt *rapid.T) {
-		c, events := drawHistory(rt, t, 120)
+	bursts, sprays := 0, 0
+	check(t, func(rt *draw) {
+		c, events := rt.company, rt.events
 		for range 2 {
 			v := url.Values{"limit": {"100000"}}
 			genRange(rt, v, events)
-			if rapid.Bool().Draw(rt, "filtered") {
+			if rt.coin() {
 				genFilters(rt, v)
 			}
-			v.Set("group_by", oneOf(rt, "group", FailuresSpec.GroupBy))
-			v.Set("type", oneOf(rt, "types", []string{"logon_failed", "all", "credential_failed"}))
-			v.Set("account", oneOf(rt, "accounts", []string{"", "all"}))
-			v.Set("burst_count", fmt.Sprint(rapid.IntRange(2, 5).Draw(rt, "count")))
-			v.Set("spray_users", fmt.Sprint(rapid.IntRange(2, 4).Draw(rt, "users")))
-			v.Set("burst_window", oneOf(rt, "window", []string{"1", "60", "600", "36000"}))
+			v.Set("group_by", oneOf(rt, FailuresSpec.GroupBy))
+			v.Set("type", oneOf(rt, []string{"logon_failed", "all", "credential_failed"}))
+			v.Set("account", oneOf(rt, []string{"", "all"}))
+			v.Set("burst_count", fmt.Sprint(rt.between(2, 5)))
+			v.Set("spray_users", fmt.Sprint(rt.between(2, 4)))
+			v.Set("burst_window", oneOf(rt, []string{"1", "60", "600", "36000"}))
 			p := parse(rt, FailuresSpec, c, v)
 			report, err := r.Failures(context.Background(), c, p)
 			if err != nil {
 				rt.Fatal(err)
 			}
+			bursts, sprays = bursts+len(report.Bursts), sprays+len(report.Sprays)
 			fail := func(what string, got, want any) {
 				rt.Fatalf("%s of %s\n got %v\nwant %v", what, v.Encode(), got, want)
 			}
@@ -62,6 +62,9 @@ func TestOracleFailures(t *testing.T) {
 			}
 		}
 	})
+	if bursts == 0 || sprays == 0 {
+		t.Errorf("%d bursts and %d sprays in all cases: they show nothing", bursts, sprays)
+	}
 }
 
 // addressOf is where an attempt came from, by the words of docs/reports.md.

@@ -7,26 +7,24 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"gatehouse/event"
 )
 
 // The frequency report against counting by hand, event by event.
 func TestOracleFrequency(t *testing.T) {
 	r := testReports(t)
-	rapid.Check(t, func(rt *rapid.T) {
-		c, events := drawHistory(rt, t, 120)
+	check(t, func(rt *draw) {
+		c, events := rt.company, rt.events
 		for range 4 {
 			v := url.Values{}
 			genRange(rt, v, events)
 			genFilters(rt, v)
-			v.Set("group_by", oneOf(rt, "group", FrequencySpec.GroupBy))
-			if rapid.Bool().Draw(rt, "all") {
+			v.Set("group_by", oneOf(rt, FrequencySpec.GroupBy))
+			if rt.coin() {
 				v.Set("type", "all")
 				v.Set("account", "all")
 			}
-			if rapid.IntRange(0, 3).Draw(rt, "by logon type") == 0 {
+			if rt.between(0, 3) == 0 {
 				v.Set("logon_type", "2,none")
 			}
 			v.Set("limit", "100000")
@@ -121,7 +119,7 @@ func wantDay(p Params, ms int64) string {
 
 // checkBuckets holds rows over time to the range: they fill it without a gap,
 // and zeros are there.
-func checkBuckets(t *rapid.T, p Params, report *FrequencyReport) {
+func checkBuckets(t *draw, p Params, report *FrequencyReport) {
 	if report.GroupBy == ByUser || report.GroupBy == ByComputer || report.GroupBy == BySite {
 		return
 	}

@@ -103,8 +103,8 @@ func (r *Reports) query(ctx context.Context, sql string, a args, scan func(rows 
 		}
 	}()
 	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return queryError(ctx, err)
+		if err := scan(rows); err != nil { // a column of another type than we believe: our fault
+			return event.Wrap(event.CodeInternal, fmt.Errorf("read row: %w", err), "internal error")
 		}
 	}
 	if err := rows.Err(); err != nil {

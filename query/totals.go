@@ -45,8 +45,26 @@ type TypeCount struct {
 // Totals reports a company's figures for a range.
 func (r *Reports) Totals(ctx context.Context, c Company, p Params) (*TotalsReport, error) {
 	report := &TotalsReport{Header: r.header("totals", c, p), Rows: []TypeCount{}}
+	if err := r.totalsOfEvents(ctx, c, p, report); err != nil {
+		return nil, err
+	}
+	peak, err := r.peakConcurrency(ctx, c, p)
+	if err != nil {
+		return nil, err
+	}
+	if peak.People > 0 {
+		report.PeakUsers, report.PeakUsersAt = uint64(peak.People), &peak.PeopleAt
+	}
+	if peak.Sessions > 0 {
+		report.PeakSessions, report.PeakSessionsAt = uint64(peak.Sessions), &peak.SessionsAt
+	}
+	return report, nil
+}
+
+// totalsOfEvents fills the figures that are counts of events.
+func (r *Reports) totalsOfEvents(ctx context.Context, c Company, p Params, report *TotalsReport) error {
 	w := where(c).during(p).matching(p)
-	err := r.query(ctx, w.in(totalsSQL), w.args, func(q driver.Rows) error {
+	return r.query(ctx, w.in(totalsSQL), w.args, func(q driver.Rows) error {
 		var (
 			first, last int64
 			byType      map[uint8]uint64
@@ -64,18 +82,4 @@ func (r *Reports) Totals(ctx context.Context, c Company, p Params) (*TotalsRepor
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	peak, err := r.peakConcurrency(ctx, c, p)
-	if err != nil {
-		return nil, err
-	}
-	if peak.People > 0 {
-		report.PeakUsers, report.PeakUsersAt = uint64(peak.People), &peak.PeopleAt
-	}
-	if peak.Sessions > 0 {
-		report.PeakSessions, report.PeakSessionsAt = uint64(peak.Sessions), &peak.SessionsAt
-	}
-	return report, nil
 }
