@@ -23,7 +23,7 @@ import (
 // which $GATEHOUSE_SOAK_FUZZ and $GATEHOUSE_SOAK_MINUTES change.
 func amount(t *testing.T, short, longer int64) (most int64, until time.Time) {
 	t.Helper()
-	most, until = short, time.Now().Add(12*time.Second)
+	most, until = short, time.Now().Add(6*time.Second)
 	if long() {
 		most, until = longer, time.Now().Add(40*time.Minute)
 	}

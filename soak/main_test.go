@@ -111,10 +111,11 @@ func newServer(t *testing.T, env map[string]string) (*bench.Server, bench.Tenant
 
 var simDays = 20
 
-// newSim is one company's workforce of recent weeks, large enough not to run dry.
+// newSim is one company's workforce of recent weeks. The range that is asked for lies wholly in
+// the past: reports that say how long ago something was then do not move with the clock.
 func newSim(t *testing.T, seed uint64, users int) (sim *simulate.Simulation, from, to time.Time) {
 	t.Helper()
-	from = time.Now().UTC().AddDate(0, 0, -simDays-2).Truncate(24 * time.Hour)
+	from = time.Now().UTC().AddDate(0, 0, -simDays-6).Truncate(24 * time.Hour)
 	sim, err := simulate.New(simulate.Config{Seed: seed, Companies: 1, Zones: []string{"UTC"}, Users: users, From: from, Days: simDays, Repeat: -1})
 	if err != nil {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 // Everything is sent again: in other batches, other formats, another order,
 // by file, after a restart. No report changes by a byte.
 func TestSoakResend(t *testing.T) {
-	users := 40
+	users := 10
 	if long() {
 		users = 1500
 	}
