@@ -48,13 +48,13 @@ func FuzzRebind(f *testing.F) {
 		}
 		// Nothing but question marks may change, so taking the numbers back gives the original.
 		got := reldb.Postgres.Rebind(s)
-		var b strings.Builder
-		for _, r := range strings.ReplaceAll(got, "$", "?") {
-			if r < '0' || r > '9' {
-				b.WriteRune(r)
+		back := strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' {
+				return -1
 			}
-		}
-		if want := strings.ToValidUTF8(s, "\uFFFD"); strings.ToValidUTF8(b.String(), "\uFFFD") != want && b.String() != s {
+			return r
+		}, strings.ReplaceAll(strings.ToValidUTF8(got, "."), "$", "?"))
+		if back != strings.ToValidUTF8(s, ".") {
 			t.Errorf("%q became %q", s, got)
 		}
 	})
@@ -280,6 +280,34 @@ func TestWithLock(t *testing.T) {
 		}
 		if err := two.WithLock(ctx, "work", func(context.Context) error { return nil }); err != nil {
 			t.Errorf("the lock was not given back: %v", err)
+		}
+	})
+}
+
+func FuzzParseURL(f *testing.F) {
+	for _, s := range []string{"sqlite:///a%20b.db?x=1", "postgres://u:hunter2@h:1/d?sslmode=off", "mysql://u:hunter2@h/d", "sqlite://", "postgresql+x://u:hunter2%@h", "://", "postgres://[::1]:5/d"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		target, err := reldb.ParseURL(s)
+		if err != nil {
+			return
+		}
+		if (target.Dialect == reldb.SQLite) != (target.Path != "") || (target.Dialect == reldb.SQLite) != (target.URL == nil) {
+			t.Errorf("%q: %+v", s, target)
+		}
+		if target.URL == nil {
+			again, err := reldb.ParseURL(reldb.SQLiteURL(target.Path))
+			if err != nil || again.Path != target.Path {
+				t.Errorf("%q: the path %q came back as %q, %v", s, target.Path, again.Path, err)
+			}
+			return
+		}
+		if password, ok := target.URL.User.Password(); ok && len(password) > 8 && strings.Contains(target.Name(), password) {
+			// It may stand elsewhere in the address by chance, but then not only as the password.
+			if strings.Count(s, password) == 1 {
+				t.Errorf("%q: the name %q shows the password", s, target.Name())
+			}
 		}
 	})
 }
