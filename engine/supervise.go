@@ -237,18 +237,19 @@ func (e *Engine) probe(ctx context.Context, pid int, up chan<- struct{}) {
 func childError(dir string, err error, tail *lastWords) error {
 	text := tail.String()
 	last := tail.last()
+	code := 0
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		switch exit.ExitCode() {
-		case exitDirInUse:
-			return dirInUse(dir)
-		case exitLibrary:
-			return fmt.Errorf("%w: %s", ErrLibraryMissing, last)
-		case exitDiskFull:
-			return fmt.Errorf("%w: %s: free some space; the engine starts again by itself", ErrDiskFull, dir)
-		}
+		code = exit.ExitCode()
 	}
-	if isDiskFull(text) {
+	// The words count as well as the status: a main that wraps Main may end
+	// with a status of its own.
+	switch {
+	case code == exitDirInUse, strings.Contains(last, ErrDirInUse.Error()):
+		return dirInUse(dir)
+	case code == exitLibrary, strings.Contains(last, ErrLibraryMissing.Error()):
+		return fmt.Errorf("%w: %s", ErrLibraryMissing, last)
+	case code == exitDiskFull, strings.Contains(last, ErrDiskFull.Error()), isDiskFull(text):
 		return fmt.Errorf("%w: %s: free some space; the engine starts again by itself", ErrDiskFull, dir)
 	}
 	if err == nil {

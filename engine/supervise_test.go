@@ -207,6 +207,39 @@ func TestStartFailures(t *testing.T) {
 	}
 }
 
+// What a child's end means, by its status or, when main has its own, by its words.
+func TestChildErrors(t *testing.T) {
+	exit := func(code int) error {
+		err := exec.CommandContext(context.Background(), "sh", "-c", fmt.Sprint("exit ", code)).Run()
+		if err == nil {
+			t.Fatal("no error")
+		}
+		return err
+	}
+	for _, tc := range []struct {
+		err   error
+		words string
+		want  error
+	}{
+		{exit(exitDirInUse), "", ErrDirInUse},
+		{exit(1), "level=INFO\nerror: " + ErrDirInUse.Error() + ": /d", ErrDirInUse},
+		{exit(exitDiskFull), "", ErrDiskFull},
+		{exit(1), "open /d: No space left on device\nexit", ErrDiskFull},
+		{exit(exitLibrary), "", ErrLibraryMissing},
+	} {
+		l := &lastWords{}
+		_, _ = l.Write([]byte(tc.words))
+		if got := childError(t.TempDir(), tc.err, l); !errors.Is(got, tc.want) {
+			t.Errorf("%v %q: %v", tc.err, tc.words, got)
+		}
+	}
+	l := &lastWords{}
+	_, _ = l.Write([]byte("something else\n"))
+	if got := childError("/d", exit(3), l); !strings.Contains(got.Error(), "something else") || errors.Is(got, ErrDirInUse) {
+		t.Error(got)
+	}
+}
+
 // A long data directory does not fit into a socket address; the engine works all the same.
 func TestLongDirectory(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long directory name/", 6))
