@@ -102,6 +102,8 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int, budget *budget)
 	switch {
 	case errors.As(err, &known):
 		return nil, known
+	case src.left < 0: // the decoder was given no more
+		return nil, errTooLarge(limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, event.Wrap(codeTimeout, err, "the body came too slowly")
 	case src.err != nil && !errors.Is(src.err, io.EOF):

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -115,6 +116,24 @@ func TestBodyBudget(t *testing.T) {
 	}
 	if used := in.used.Load(); used != 0 {
 		t.Errorf("%d bytes are still held after refusals", used)
+	}
+}
+
+// A compressed body whose length is not known beforehand may be too large before it is unpacked.
+func TestBodyPackedTooLarge(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	noise := make([]byte, 100_000)
+	for i := range noise {
+		noise[i] = byte(r.Uint32())
+	}
+	for encoding, packed := range map[string]string{"gzip": gzipped(string(noise)), "zstd": zstded(string(noise))} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", io.MultiReader(strings.NewReader(packed)))
+		r.ContentLength = -1
+		r.Header.Set("Content-Encoding", encoding)
+		_, err := readBody(&discardWriter{h: http.Header{}}, r, 50_000, nil)
+		if event.ErrorCode(err) != event.CodeTooLarge {
+			t.Errorf("%s: %v", encoding, err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/event"
@@ -84,6 +85,8 @@ type Intake struct {
 	clock    func() time.Time
 	log      *slog.Logger
 	open     budget
+	lastWarn atomic.Int64 // when a refusal was logged, Unix nanoseconds
+	unwarned atomic.Int64 // refusals since then that were not
 }
 
 // NewIntake makes an Intake.
@@ -178,6 +181,10 @@ func retryAfter(err error) int {
 	return 0
 }
 
+// appendPatience is how long the disk may take. Then requests are answered with 503, so that they do
+// not pile up in memory behind a disk that hangs.
+const appendPatience = 30 * time.Second
+
 // admit asks the limiter.
 func (in *Intake) admit(p *Principal, n int) error {
 	if in.limiter == nil || n == 0 {
@@ -191,20 +198,23 @@ func (in *Intake) admit(p *Principal, n int) error {
 }
 
 // take brings b's new events to the spool, all or none, and settles what became of each record.
-func (in *Intake) take(ctx context.Context, p *Principal, b *batch) error {
+func (in *Intake) take(ctx context.Context, b *batch) error {
 	b.choose(in.recent)
 	if len(b.records) > 0 {
 		// A client that goes away must not leave it open whether its events were taken.
-		if _, err := in.spool.Append(context.WithoutCancel(ctx), b.records...); err != nil {
-			return in.refused(p, len(b.records), err)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendPatience)
+		_, err := in.spool.Append(ctx, b.records...)
+		cancel()
+		if err != nil {
+			return refusal(err)
 		}
 	}
 	b.settle(in.recent)
 	return nil
 }
 
-// refused makes the caller's error of the spool's.
-func (in *Intake) refused(p *Principal, n int, err error) error {
+// refusal makes the caller's error of the spool's.
+func refusal(err error) error {
 	switch {
 	case errors.Is(err, spool.ErrFull):
 		return &waitError{event.Wrap(event.CodeUnavailable, err, "the spool is full and nothing was taken; send it again later"), retryFull}
@@ -213,6 +223,5 @@ func (in *Intake) refused(p *Principal, n int, err error) error {
 	case errors.Is(err, spool.ErrClosed):
 		return &waitError{event.Wrap(event.CodeUnavailable, err, "the server is shutting down and nothing was taken; send it again"), retryError}
 	}
-	in.log.Error("events could not be stored", slog.Uint64("company", uint64(p.CompanyID)), slog.Int("events", n), slog.Any("error", err))
 	return &waitError{event.Wrap(event.CodeUnavailable, err, "it is not certain that the events were stored; send them again, none will count twice"), retryError}
 }

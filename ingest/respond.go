@@ -53,8 +53,8 @@ func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	if errors.As(err, &e) && code != event.CodeInternal {
 		message, field = e.Message, e.Field
 	}
-	if status >= http.StatusInternalServerError && !errors.Is(err, errBusy) {
-		in.log.Warn("request refused", slog.String("route", rt.String()), slog.Int("status", status), slog.Any("error", err))
+	if status >= http.StatusInternalServerError {
+		in.warn(rt, p, status, err)
 	}
 	if after := retryAfter(err); after > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(after))
@@ -70,6 +70,19 @@ func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	}
 	in.metrics.refused(p, code, field)
 	in.metrics.request(rt, status, in.clock().Sub(start))
+}
+
+// warnEvery spaces the log lines about refusals: while the spool is full each request would be one.
+const warnEvery = time.Second
+
+func (in *Intake) warn(rt route, p *Principal, status int, err error) {
+	now, last := in.clock().UnixNano(), in.lastWarn.Load()
+	if now-last < int64(warnEvery) && now >= last || !in.lastWarn.CompareAndSwap(last, now) {
+		in.unwarned.Add(1)
+		return
+	}
+	in.log.Warn("request refused", slog.String("route", rt.String()), slog.Int("status", status),
+		slog.Uint64("company", uint64(p.CompanyID)), slog.Any("error", err), slog.Int64("others_since_last", in.unwarned.Swap(0)))
 }
 
 // inWords puts the field before what is wrong with it: "UserName is missing".

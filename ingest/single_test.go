@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -179,6 +181,25 @@ func TestLogEventAtTheSameTime(t *testing.T) {
 	}
 	if count[201] != 1 || count[200] != n-1 {
 		t.Errorf("answers %v, want one 201 and %d 200", count, n-1)
+	}
+}
+
+// While the spool is full each request is refused, and the log must not fill the disk the more.
+func TestRefusalsAreLoggedOnceASecond(t *testing.T) {
+	now := testNow
+	var log bytes.Buffer
+	s := newServer(t, func(o *Options) {
+		o.Clock = func() time.Time { return now }
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	s.spool.fail(fmt.Errorf("%w: no space on disk", spool.ErrFull))
+	for range 100 {
+		s.post(t, PathLogEvent, oldAgent)
+	}
+	now = now.Add(time.Second)
+	s.post(t, PathLogEvent, oldAgent)
+	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "others_since_last=99") || !strings.Contains(text, "no space on disk") {
+		t.Errorf("log:\n%s", text)
 	}
 }
 
