@@ -141,7 +141,7 @@ func (r *Runner) measureGrowth(ctx context.Context, s *store, companies []simula
 	if err != nil {
 		return err
 	}
-	suffix := "_" + strconv.FormatInt(r.LargeEvents/1_000_000, 10) + "m"
+	suffix := sizeSuffix(r.LargeEvents)
 	for _, q := range questions {
 		r.Board.Plain(q.name+suffix, large[q.name], "ms")
 		if q.target > 0 {
@@ -149,6 +149,15 @@ func (r *Runner) measureGrowth(ctx context.Context, s *store, companies []simula
 		}
 	}
 	return nil
+}
+
+// sizeSuffix tells figures of a large store from those of the usual one: "_100m".
+func sizeSuffix(events int64) string {
+	const million = 1_000_000
+	if events < million {
+		return "_grown"
+	}
+	return "_" + strconv.FormatInt(events/million, 10) + "m"
 }
 
 // fillBatch is the size of requests when the store is filled, where speed is not what is measured.
@@ -212,7 +221,7 @@ func (r *Runner) ask(ctx context.Context, s *store, company string) (map[string]
 		}
 		var took []time.Duration
 		var size int
-		for i := range warmRuns + max(r.Runs, smallestMeasured) {
+		for i := range warmRuns + r.Runs {
 			begin := time.Now()
 			text, err := Get(ctx, client, s.URL()+q.path+"?"+params.Encode(), s.keys[company])
 			d := time.Since(begin)
@@ -280,8 +289,8 @@ func (r *Runner) measureDisk(ctx context.Context, s *store) error {
 	}
 	r.Board.Note("%d events in the store; before merging %.2f bytes an event, %d parts after %s of merging", events, float64(before)/float64(events), parts, time.Since(begin).Round(time.Second))
 	name := "bytes_per_event"
-	if events > 2*r.FillEvents {
-		name += "_" + strconv.FormatInt(events/1_000_000, 10) + "m"
+	if events > r.FillEvents {
+		name += sizeSuffix(r.LargeEvents)
 	}
 	r.Board.Below(name, float64(after)/float64(events), "bytes", targetBytes)
 	return nil

@@ -40,6 +40,10 @@ type Config struct {
 	From time.Time // the first day; its date in each company's zone counts
 	Days int       // 0: DefaultDays, or without end when Events and Users are given
 
+	// Until ends the simulation in the middle of what people do: nothing later
+	// happens. Zero: no such end, but now when From is zero too, so that some are signed in.
+	Until time.Time
+
 	// Events ends the simulation after that many, repeated ones included. When
 	// Users is 0, the workforce is sized so that the days hold about that many.
 	Events int64
@@ -72,7 +76,14 @@ func (c *Config) setDefaults() {
 		if days == 0 {
 			days = DefaultDays
 		}
-		c.From = time.Now().UTC().AddDate(0, 0, -days)
+		now := time.Now()
+		c.From = now.UTC().AddDate(0, 0, -days)
+		if c.Until.IsZero() {
+			c.Until = now
+		}
+		if c.Days > 0 {
+			c.Days++ // today, as far as it went
+		}
 	}
 	for _, s := range [...]struct {
 		v   *float64

@@ -244,6 +244,39 @@ func TestEventsEndTheSimulation(t *testing.T) {
 	}
 }
 
+func TestUntilEndsInTheMiddle(t *testing.T) {
+	until := from.AddDate(0, 0, 9).Add(11*time.Hour + 30*time.Minute) // a Wednesday
+	whole := newSim(t, simulate.Config{Seed: 2, Companies: 1, Zones: []string{"UTC"}, Users: 50, Days: 12, Late: -1, Repeat: -1, OldAgents: -1})
+	part := newSim(t, simulate.Config{Seed: 2, Companies: 1, Zones: []string{"UTC"}, Users: 50, Days: 12, Until: until, Late: -1, Repeat: -1, OldAgents: -1})
+	var want, got []event.ID
+	for e := range whole.Events {
+		if e.Time <= until.UnixMilli() {
+			want = append(want, e.ID())
+		}
+	}
+	open := map[string]bool{}
+	for e := range part.Events {
+		got = append(got, e.ID())
+		if e.LogonType == event.LogonTypeInteractive && e.Account == event.AccountUser {
+			open[e.User] = e.Type == event.Logon
+		}
+	}
+	slices.SortFunc(want, func(a, b event.ID) int { return bytes.Compare(a[:], b[:]) })
+	slices.SortFunc(got, func(a, b event.ID) int { return bytes.Compare(a[:], b[:]) })
+	if !slices.Equal(want, got) {
+		t.Errorf("%d events until then, %d with that end", len(want), len(got))
+	}
+	n := 0
+	for _, on := range open {
+		if on {
+			n++
+		}
+	}
+	if n < 5 {
+		t.Errorf("%d people are signed in on a working day at half past eleven", n)
+	}
+}
+
 // Memory follows the people, not the days.
 func TestMemoryIsBounded(t *testing.T) {
 	s := newSim(t, simulate.Config{Seed: 4, Companies: 5, Users: 20, Days: 400})

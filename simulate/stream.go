@@ -68,14 +68,19 @@ func (c *company) advance() {
 	s := &c.at
 	s.out = slices.Delete(s.out, 0, s.ready)
 	s.next, s.ready = 0, 0
-	if c.cfg.Days > 0 && s.day >= c.cfg.Days {
-		// The last night shift, and what is still on its way.
-		c.deliver(math.MaxInt64)
+	y, m, day := c.cfg.From.Date()
+	midnight := time.Date(y, m, day+s.day, 0, 0, 0, 0, c.loc)
+	until := int64(math.MaxInt64)
+	if !c.cfg.Until.IsZero() {
+		until = c.cfg.Until.UnixMilli()
+	}
+	if (c.cfg.Days > 0 && s.day >= c.cfg.Days) || midnight.UnixMilli() > until {
+		// The last night shift, and what is still on its way: late events are
+		// handed out then, whatever the end.
+		c.deliver(math.MaxInt64, until)
 		s.ready, s.ended = len(s.out), true
 		return
 	}
-	y, m, day := c.cfg.From.Date()
-	midnight := time.Date(y, m, day+s.day, 0, 0, 0, 0, c.loc)
 	d := today{number: s.day, start: midnight.UnixMilli(), midnight: midnight, weekday: midnight.Weekday()}
 	d.free = c.place.free(midnight)
 	s.floor = d.start
@@ -85,21 +90,22 @@ func (c *company) advance() {
 		c.day(i, &d)
 	}
 	cut := time.Date(y, m, day+s.day+1, 0, 0, 0, 0, c.loc).UnixMilli()
-	c.deliver(cut)
+	c.deliver(cut, until)
 	s.ready, _ = slices.BinarySearchFunc(s.out, cut, func(r record, t int64) int { return cmp.Compare(r.deliver, t) })
 	s.day++
 }
 
 // deliver turns the plans before cut into what agents send: numbered in the
-// order of their machine's log, some of them late, some of them twice.
-func (c *company) deliver(cut int64) {
+// order of their machine's log, some of them late, some of them twice. What would
+// happen after until does not.
+func (c *company) deliver(cut, until int64) {
 	s := &c.at
 	slices.SortFunc(s.planned, func(a, b record) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq)) })
 	n, _ := slices.BinarySearchFunc(s.planned, cut, func(r record, t int64) int { return cmp.Compare(r.at, t) })
 	c.reseed(forDelivery, uint64(s.day)) //nolint:gosec // not negative
 	for i := range s.planned[:n] {
 		r := &s.planned[i]
-		if !c.number(r) {
+		if r.at > until || !c.number(r) {
 			continue
 		}
 		c.delay(r)
