@@ -31,7 +31,9 @@ links AS (
 -- Winlogon's own records (7001, 7002) name people by their SID alone. Where the same
 -- computer's other records give that SID a name, they tell the same again and are left out.
 named AS (
-    SELECT computer, lower(sid) FROM pres WHERE sid != '' AND user != lower(sid) GROUP BY computer, sid
+    SELECT computer, lower(sid) FROM pres
+    WHERE lower(sid) IN (SELECT user FROM pres WHERE user LIKE 's-1-5-%') AND user != lower(sid)
+    GROUP BY computer, sid
 ),
 -- One boot writes several startups (Kernel-General 12, 4608, 6005): those within a
 -- minute of another one are the same boot.
@@ -41,7 +43,7 @@ boots AS (
                        all_switches, arrayPopBack(arrayPushFront(all_switches, toInt64(0)))) AS switches,
            arrayFilter((x, before) -> bitAnd(x, 15) = 2 AND bitAnd(before, 15) != 1,
                        switches, arrayPopBack(arrayPushFront(switches, toInt64(0)))) AS crashes
-    FROM pres WHERE type IN ('startup', 'shutdown') GROUP BY computer
+    FROM pres WHERE user = '' AND type IN ('startup', 'shutdown') GROUP BY computer
 ),
 -- A startup that no shutdown came before ended whatever was open, at the last
 -- event seen from that computer before it. Services and the system itself log on
@@ -51,7 +53,7 @@ crashed AS (
 ),
 power AS (
     SELECT computer, arraySort(groupArray(code)) AS power FROM (
-        SELECT computer, code FROM pres WHERE type IN ('sleep', 'wake')
+        SELECT computer, code FROM pres WHERE user = '' AND type IN ('sleep', 'wake')
         UNION ALL
         SELECT computer, arrayJoin(switches) AS code FROM boots
         UNION ALL
@@ -90,55 +92,94 @@ keys AS (
 -- One line of events per key: its own and, from its first event to the first end
 -- after its last, what befell the computer. The line is cut into segments: a
 -- segment begins with a logon or after an end.
-lines AS (
+--
+-- From here on each step is a query of its own: an alias used twice within one
+-- SELECT is analysed twice, and ten steps deep that takes longer than the data.
+spans AS (
     SELECT k.computer AS computer, k.user AS user, logon_id, k.user_name AS user_name, k.computer_name AS computer_name,
-           elevated, logon_tag, other_tag, opener_tags,
-           arrayMin(own) AS first, arrayMax(own) AS final,
-           arrayFirst(x -> x > final AND bitAnd(x, 15) IN (1, 2, 15), p.power) AS after,
-           arraySort(arrayConcat(own, arrayFilter(x -> x >= first AND (x <= after OR after = 0), p.power))) AS plain,
-           if(empty(linked_logons), [], arrayFilter((h, g) -> h.3 = g.2 AND h.1 > g.1 AND NOT arrayExists(
-                   x -> x > g.1 AND x < h.1 AND bitAnd(x, 15) IN (1, 2, 3, 4, 15), plain),
-               linked_logons, arrayPopBack(arrayPushFront(linked_logons, (toInt64(0), toUInt64(0), toUInt64(0))))).1) AS twins,
-           if(empty(twins), plain, arrayMap(x -> if(has(twins, x), x + 5, x), plain)) AS ev,
-           arraySplit((x, before) -> bitAnd(x, 15) = 4 OR bitAnd(before, 15) IN (1, 2, 3, 15),
-                      ev, arrayPopBack(arrayPushFront(ev, toInt64(0)))) AS segs,
-           arrayMap(s -> if(bitAnd(s[1], 15) = 4, bitShiftRight(s[1], 4), 0), arrayPushBack(arrayPopFront(segs), [])) AS nexts
+           elevated, logon_tag, other_tag, opener_tags, linked_logons, own,
+           p.power AS power, arrayMin(own) AS first, arrayMax(own) AS final
     FROM keys AS k LEFT JOIN power AS p ON k.computer = p.computer
 ),
-segments AS (
-    SELECT computer, user, logon_id, user_name, computer_name, elevated, logon_tag, other_tag, opener_tags, next,
+nearby AS (
+    SELECT * EXCEPT power, arrayFilter(x -> x >= first AND (x <= after OR after = 0), power) AS power
+    FROM (SELECT *, arrayFirst(x -> x > final AND bitAnd(x, 15) IN (1, 2, 15), power) AS after FROM spans)
+),
+plain AS (
+    SELECT * EXCEPT (own, power), arraySort(arrayConcat(own, power)) AS plain FROM nearby
+),
+twins AS (
+    SELECT *, if(empty(linked_logons), [], arrayFilter((h, g) -> h.3 = g.2 AND h.1 > g.1 AND NOT arrayExists(
+                   x -> x > g.1 AND x < h.1 AND bitAnd(x, 15) IN (1, 2, 3, 4, 15), plain),
+               linked_logons, arrayPopBack(arrayPushFront(linked_logons, (toInt64(0), toUInt64(0), toUInt64(0))))).1) AS twins
+    FROM plain
+),
+lines AS (
+    SELECT * EXCEPT (plain, twins, linked_logons), if(empty(twins), plain, arrayMap(x -> if(has(twins, x), x + 5, x), plain)) AS ev FROM twins
+),
+cut AS (
+    SELECT * EXCEPT ev,
+           arraySplit((x, before) -> bitAnd(x, 15) = 4 OR bitAnd(before, 15) IN (1, 2, 3, 15),
+                      ev, arrayPopBack(arrayPushFront(ev, toInt64(0)))) AS segs
+    FROM lines
+),
+-- next is the logon that comes right after a segment, 0 where none does.
+pieces_of AS (
+    SELECT * EXCEPT segs, seg, next
+    FROM cut ARRAY JOIN segs AS seg, arrayMap(s -> if(bitAnd(s[1], 15) = 4, bitShiftRight(s[1], 4), 0), arrayPushBack(arrayPopFront(segs), [])) AS next
+),
+opened AS (
+    SELECT * EXCEPT seg,
            arrayMap(x -> bitShiftRight(x, 4), seg) AS ts,
            arrayMap(x -> toUInt8(bitAnd(x, 15)), seg) AS ranks,
-           arrayFilter(x -> bitAnd(x, 15) IN (4, 6), seg) AS openers,
-           ranks[-1] AS tail,
+           arrayFilter(x -> bitAnd(x, 15) IN (4, 6), seg) AS openers
+    FROM pieces_of
+    WHERE arrayExists(x -> bitAnd(x, 15) IN (4, 6), seg)
+),
+states AS (
+    SELECT * EXCEPT ranks, ranks[-1] AS tail,
+           arrayFill(x -> x != 2, arrayMap(k -> toUInt8(transform(k, [4, 6, 8], [0, 0, 1], 2)), ranks)) AS away,
+           arrayFill(x -> x != 2, arrayMap(k -> toUInt8(transform(k, [4, 6, 5, 7], [0, 0, 0, 1], 2)), ranks)) AS asleep
+    FROM opened
+),
+segments AS (
+    SELECT computer, user, logon_id, user_name, computer_name, elevated, logon_tag, other_tag, opener_tags, tail,
            multiIf(tail IN (1, 3, 15), ts[-1], tail = 2, ts[-2], next != 0, next, toInt64(9223372036854775807)) AS closed_at,
            -- Without a logged logoff a session lasts no longer than max, and what opens after that is a new one.
            if(tail = 3 OR openers[-1] < openers[1] + {max:Int64} * 16,
               [openers[1]],
               arrayFold((chain, x) -> if(bitShiftRight(x, 4) >= bitShiftRight(chain[-1], 4) + {max:Int64}, arrayPushBack(chain, x), chain),
                         arrayPopFront(openers), [openers[1]])) AS chain,
-           arrayFill(x -> x != 2, arrayMap(k -> toUInt8(transform(k, [4, 6, 8], [0, 0, 1], 2)), ranks)) AS away,
-           arrayFill(x -> x != 2, arrayMap(k -> toUInt8(transform(k, [4, 6, 5, 7], [0, 0, 0, 1], 2)), ranks)) AS asleep,
            arrayFilter((x, a, z) -> a != 1 AND z != 1,
                arrayZip(ts, arrayPushBack(arrayPopFront(ts), toInt64(9223372036854775807))), away, asleep) AS awake
-    FROM lines ARRAY JOIN segs AS seg, nexts AS next
-    WHERE notEmpty(openers)
+    FROM states
 ),
-sessions AS (
-    SELECT computer, user, logon_id, user_name, computer_name, elevated,
-           bitShiftRight(opener, 4) AS start,
-           bitAnd(opener, 15) = 4 AS signed_in,
-           multiIf(notEmpty(opener_tags), opener_tags.2[indexOf(opener_tags.1, opener)], signed_in, logon_tag, other_tag) AS tag,
-           toUInt32(bitShiftRight(tag, 8)) AS site_id, toUInt8(bitAnd(tag, 255)) AS logon_type,
-           if(tail = 3, closed_at, least(closed_at, start + {max:Int64})) AS ended,
-           greatest(start, least(ended, {now:Int64})) AS until,
-           multiIf(ended > {now:Int64}, 'open', tail = 3, 'logoff', ended < closed_at, 'max_session',
-                   tail = 1, 'shutdown', tail IN (2, 15), 'startup', 'superseded') AS end_reason,
-           multiIf(end_reason = 'open', 'open', end_reason IN ('logoff', 'shutdown'), 'logged', 'inferred') AS end_confidence,
-           arrayFilter(x -> x.2 > x.1, arrayMap(x -> (greatest(x.1, start), least(x.2, until)), awake)) AS active,
-           toInt64(arraySum(x -> x.2 - x.1, active)) AS active_ms,
-           until - start - active_ms AS paused_ms
+starts AS (
+    SELECT *, opener, bitShiftRight(opener, 4) AS start,
+           multiIf(notEmpty(opener_tags), opener_tags.2[indexOf(opener_tags.1, opener)], bitAnd(opener, 15) = 4, logon_tag, other_tag) AS tag
     FROM segments ARRAY JOIN chain AS opener
+),
+lasts AS (
+    SELECT *, if(tail = 3, closed_at, least(closed_at, start + {max:Int64})) AS ended FROM starts
+),
+bounded AS (
+    SELECT *, greatest(start, least(ended, {now:Int64})) AS until,
+           multiIf(ended > {now:Int64}, 'open', tail = 3, 'logoff', ended < closed_at, 'max_session',
+                   tail = 1, 'shutdown', tail IN (2, 15), 'startup', 'superseded') AS end_reason
+    FROM lasts
+),
+actives AS (
+    SELECT *, arrayFilter(x -> x.2 > x.1, arrayMap(x -> (greatest(x.1, start), least(x.2, until)), awake)) AS active
+    FROM bounded
     -- Two logons of one key in the same millisecond are one.
     WHERE NOT (end_reason = 'superseded' AND ended = start)
+),
+sessions AS (
+    SELECT computer, user, logon_id, user_name, computer_name, elevated, start, until, end_reason, active,
+           bitAnd(opener, 15) = 4 AS signed_in,
+           toUInt32(bitShiftRight(tag, 8)) AS site_id, toUInt8(bitAnd(tag, 255)) AS logon_type,
+           multiIf(end_reason = 'open', 'open', end_reason IN ('logoff', 'shutdown'), 'logged', 'inferred') AS end_confidence,
+           toInt64(arraySum(x -> x.2 - x.1, active)) AS active_ms,
+           until - start - active_ms AS paused_ms
+    FROM actives
 )

@@ -2,14 +2,15 @@
 -- The stretches between neighbouring marks (kind 0 presence, 1 active), cut at
 -- local midnights: bucket i is [bounds[i], bounds[i + 1]). Kind 2 carries no time, but
 -- the first and last moment of presence and so the days of sessions of no length.
-stretches AS (
-    SELECT user, unit_computer, unit_site, unit_user_name, unit_computer_name,
-           arrayJoin(arrayConcat(
-               arrayFilter(p -> p.3 > 0 AND p.2 > p.1, arrayMap((m, n, d) -> (bitShiftRight(m, 1), bitShiftRight(n, 1), d, 0), presence, arrayPushBack(arrayPopFront(presence), presence[-1]), depth)),
-               arrayFilter(p -> p.3 > 0 AND p.2 > p.1, arrayMap((m, n, d) -> (bitShiftRight(m, 1), bitShiftRight(n, 1), d, 1), act, if(empty(act), [], arrayPushBack(arrayPopFront(act), act[-1])), act_depth))
-           )) AS p,
-           p.1 AS s, p.2 AS e, p.3 AS d, p.4 AS kind
+neighbours AS (
+    SELECT user, unit_computer, unit_site, unit_user_name, unit_computer_name, arrayConcat(
+               arrayMap((m, n, d) -> (bitShiftRight(m, 1), bitShiftRight(n, 1), d, 0), presence, arrayPushBack(arrayPopFront(presence), presence[-1]), depth),
+               arrayMap((m, n, d) -> (bitShiftRight(m, 1), bitShiftRight(n, 1), d, 1), act, if(empty(act), [], arrayPushBack(arrayPopFront(act), act[-1])), act_depth)) AS all_pairs
     FROM units
+),
+stretches AS (
+    SELECT user, unit_computer, unit_site, unit_user_name, unit_computer_name, p.1 AS s, p.2 AS e, p.3 AS d, p.4 AS kind
+    FROM neighbours ARRAY JOIN arrayFilter(p -> p.3 > 0 AND p.2 > p.1, all_pairs) AS p
 ),
 pieces AS (
     SELECT user, unit_computer, unit_site, unit_user_name, unit_computer_name, kind, d, bucket,
@@ -19,14 +20,12 @@ pieces AS (
         FROM stretches
     )
     UNION ALL
-    SELECT user, if({by_computer:UInt8} = 1, computer, '') AS unit_computer, if({by_site:UInt8} = 1, site_id, 0) AS unit_site,
-           user_name AS unit_user_name, if({by_computer:UInt8} = 1, computer_name, '') AS unit_computer_name, 2 AS kind, toInt64(1) AS d,
-           arrayJoin(range(toUInt32(arrayCount(b -> b <= s, {bounds:Array(Int64)})), toUInt32(greatest(arrayCount(b -> b <= s, {bounds:Array(Int64)}), arrayCount(b -> b < e, {bounds:Array(Int64)}))) + 1)) AS bucket,
+    SELECT user, unit_computer, unit_site, user_name AS unit_user_name, unit_computer_name, 2 AS kind, toInt64(1) AS d, bucket,
            greatest(s, {bounds:Array(Int64)}[bucket]) AS piece_start, least(e, {bounds:Array(Int64)}[bucket + 1]) AS piece_end,
-           toUInt8(end_confidence != 'logged') AS inferred
+           toUInt8(guessed) AS inferred
     FROM (
-        SELECT *, greatest(start, {from:Int64}) AS s, least(until, {to:Int64}) AS e FROM sessions
-        WHERE start < {to:Int64} AND (until > {from:Int64} OR start >= {from:Int64}) AND ({site:UInt32} = 0 OR site_id = {site:UInt32})
+        SELECT *, arrayJoin(range(toUInt32(head), toUInt32(greatest(head, arrayCount(b -> b < e, {bounds:Array(Int64)}))) + 1)) AS bucket
+        FROM (SELECT *, arrayCount(b -> b <= s, {bounds:Array(Int64)}) AS head FROM touching)
     )
 )
 SELECT {bounds:Array(Int64)}[pieces.bucket] AS bucket, toString(if({by_user:UInt8} = 1, user, '')) AS group_user, toString(unit_computer) AS group_computer, unit_site AS group_site,

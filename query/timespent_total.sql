@@ -1,11 +1,15 @@
 ,
-totals AS (
-    SELECT *,
+lengths AS (
+    SELECT * EXCEPT (presence, act),
            arrayMap((m, n) -> bitShiftRight(n, 1) - bitShiftRight(m, 1), presence, arrayPushBack(arrayPopFront(presence), presence[-1])) AS len,
-           arrayMap((m, n) -> bitShiftRight(n, 1) - bitShiftRight(m, 1), act, if(empty(act), [], arrayPushBack(arrayPopFront(act), act[-1]))) AS act_len,
+           arrayMap((m, n) -> bitShiftRight(n, 1) - bitShiftRight(m, 1), act, if(empty(act), [], arrayPushBack(arrayPopFront(act), act[-1]))) AS act_len
+    FROM units
+),
+totals AS (
+    SELECT * EXCEPT (len, act_len, depth, act_depth),
            toInt64(arraySum((l, d) -> if(d > 0, l, 0), len, depth)) AS total_ms, toInt64(arraySum((l, d) -> l * d, len, depth)) AS sum_ms,
            toInt64(arraySum((l, d) -> if(d > 0, l, 0), act_len, act_depth)) AS active_ms, toInt64(arraySum((l, d) -> l * d, act_len, act_depth)) AS sum_active_ms
-    FROM units
+    FROM lengths
 )
 SELECT toInt64({from:Int64}) AS bucket, toString(if({by_user:UInt8} = 1, user, '')) AS group_user, toString(unit_computer) AS group_computer, unit_site AS group_site,
        max(toString(if({by_user:UInt8} = 1, unit_user_name, ''))) AS user_name, max(toString(unit_computer_name)) AS computer_name,

@@ -58,8 +58,9 @@ SETTINGS {{.Durable}};
 
 -- What sessions are made of: people's presence (logon types 2, 10, 11, 12 and
 -- those of agents that give none) and what a computer's power did to it, in
--- the order in which a session is read. A row that is here twice is one row: sessions
--- are a function of the set.
+-- the order in which sessions are put together. Computers' own rows have no user and so
+-- stand together at the front of each company. A row that is here twice is one
+-- row: sessions are a function of the set.
 CREATE TABLE IF NOT EXISTS {{.Local "presence"}} {{.OnCluster}} (
     company_id      UInt32                 CODEC(ZSTD(1)),
     computer        LowCardinality(String) CODEC(ZSTD(1)),
@@ -77,7 +78,7 @@ CREATE TABLE IF NOT EXISTS {{.Local "presence"}} {{.OnCluster}} (
 )
 ENGINE = {{.Engine "presence" "ReplacingMergeTree"}}
 PARTITION BY toYYYYMM(time)
-ORDER BY (company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name)
+ORDER BY (company_id, user, computer, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name)
 SETTINGS {{.Durable}};
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS {{.Local "presence_mv"}} {{.OnCluster}} TO {{.Local "presence"}} AS
