@@ -247,7 +247,7 @@ func (e *Event) SetUint(id FieldID, v uint64) error {
 	case FieldRecordID:
 		e.RecordID = v
 	case FieldRetry:
-		e.Retry = uint16(min(v, 1<<16-1)) //nolint:gosec // bounded
+		e.Retry = uint16(min(v, 1<<16-1))
 	default:
 	}
 	return nil
@@ -363,7 +363,7 @@ func parseIPv4(raw []byte) (netip.Addr, bool) {
 				return netip.Addr{}, false
 			}
 		case c == '.' && digits > 0 && part < 3:
-			a[part] = byte(value) //nolint:gosec // at most 255
+			a[part] = byte(value)
 			part, digits, value = part+1, 0, 0
 		default:
 			return netip.Addr{}, false
@@ -372,7 +372,7 @@ func parseIPv4(raw []byte) (netip.Addr, bool) {
 	if part != 3 || digits == 0 {
 		return netip.Addr{}, false
 	}
-	a[3] = byte(value) //nolint:gosec // at most 255
+	a[3] = byte(value)
 	return netip.AddrFrom4(a), true
 }
 

@@ -35,7 +35,7 @@ const (
 	LogCleared       Type = 20 // 1102, 104
 )
 
-var typeNames = [...]string{
+var typeNames = [...]string{ //nolint:gosec // names of events, no credentials
 	Logon: "logon", Logoff: "logoff", Lock: "lock", Unlock: "unlock",
 	Disconnect: "disconnect", Reconnect: "reconnect",
 	LogonFailed: "logon_failed", Lockout: "lockout",
