@@ -185,7 +185,7 @@ func (m *arrowMessages) checkSchema(schema *flatbuffers.Table) error {
 		return m.refuse("more than %d columns", maxArrowColumns)
 	}
 	for i := range n {
-		field := flatbuffers.Table{Bytes: schema.Bytes, Pos: schema.Indirect(start + flatbuffers.UOffsetT(4*i))} //nolint:gosec // below 256
+		field := flatbuffers.Table{Bytes: schema.Bytes, Pos: schema.Indirect(start + flatbuffers.UOffsetT(4*i))}
 		name := getBytes(&field, slotFieldName)
 		if err := m.checkMetadata(&field, slotFieldMetadata); err != nil {
 			return err
@@ -210,7 +210,7 @@ func (m *arrowMessages) checkSchema(schema *flatbuffers.Table) error {
 func (m *arrowMessages) checkMetadata(t *flatbuffers.Table, slot flatbuffers.VOffsetT) error {
 	start, n := getVector(t, slot)
 	for i := range n {
-		pair := flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(start + flatbuffers.UOffsetT(4*i))} //nolint:gosec // within the message, or Indirect panics
+		pair := flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(start + flatbuffers.UOffsetT(4*i))}
 		m.names += 32 + len(getBytes(&pair, 4)) + len(getBytes(&pair, 6))
 		if err := m.checkNames(); err != nil {
 			return err
@@ -244,7 +244,7 @@ func (m *arrowMessages) checkRecords(t *flatbuffers.Table, lookups int) error {
 		return errArrowDamaged
 	}
 	for i := range n {
-		count := t.GetInt64(start + flatbuffers.UOffsetT(8*i)) //nolint:gosec // within the message, or it panics
+		count := t.GetInt64(start + flatbuffers.UOffsetT(8*i))
 		if count < 0 || count > int64(buffers) {
 			return errArrowDamaged
 		}

@@ -240,7 +240,7 @@ func TestArrowDamaged(t *testing.T) {
 				i := r.IntN(len(text) - 8)
 				switch r.IntN(4) {
 				case 0:
-					binary.LittleEndian.PutUint64(text[i&^7:], 1<<uint(r.IntN(63))) //nolint:gosec // below 63
+					binary.LittleEndian.PutUint64(text[i&^7:], 1<<uint(r.IntN(63)))
 				case 1:
 					binary.LittleEndian.PutUint32(text[i&^3:], r.Uint32())
 				case 2:

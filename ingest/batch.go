@@ -172,7 +172,7 @@ func (s *idSet) reset(n int) {
 		size *= 2
 	}
 	if s.gen++; len(s.slots) < size || s.gen == 0 {
-		s.slots, s.gen, s.seed = make([]idSlot, max(size, len(s.slots))), 1, rand.Uint64()|1
+		s.slots, s.gen, s.seed = make([]idSlot, max(size, len(s.slots))), 1, rand.Uint64()|1 //nolint:gosec // seeded by the system; it only keeps slots from being foreseen
 	}
 }
 

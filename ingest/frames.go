@@ -38,8 +38,8 @@ func decodeFrames(b *batch, text []byte) error {
 			return errTooMany(b.limit)
 		}
 		off += width
-		frame := text[off : off+int(n)] //nolint:gosec // at most maxFrame
-		off += int(n)                   //nolint:gosec // at most maxFrame
+		frame := text[off : off+int(n)]
+		off += int(n)
 		e := &b.ev
 		if err := e.DecodeBinary(frame, borrow); err != nil {
 			b.unreadable++

@@ -39,7 +39,7 @@ func NewRecent(limit int) *Recent {
 	if limit == 0 {
 		limit = DefaultRecent
 	}
-	r := &Recent{seed: rand.Uint64() | 1}
+	r := &Recent{seed: rand.Uint64() | 1} //nolint:gosec // seeded by the system; it only keeps slots from being foreseen
 	if limit > 0 {
 		r.fill = max(1, limit/(2*recentShards))
 		r.slots = r.fill + r.fill/3 + 1 // three quarters full at most: short probes
