@@ -21,7 +21,7 @@ func TestQuickBench(t *testing.T) {
 	exe := os.Getenv("GATEHOUSE_BIN")
 	if exe == "" {
 		exe = filepath.Join(t.TempDir(), "gatehouse")
-		if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", exe, "gatehouse/cmd/gatehouse").CombinedOutput(); err != nil { //nolint:gosec // our own tool on our own code
+		if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", exe, "gatehouse/cmd/gatehouse").CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}

@@ -32,7 +32,7 @@ func NewArrow() *Arrow {
 	for _, name := range arrowNames {
 		fields = append(fields, arrow.Field{Name: name, Type: dict, Nullable: true})
 	}
-	for _, f := range []arrow.Field{
+	fields = append(fields, []arrow.Field{
 		{Name: "Timestamp", Type: arrow.FixedWidthTypes.Timestamp_ms},
 		{Name: "retry", Type: arrow.PrimitiveTypes.Uint16, Nullable: true},
 		{Name: "EventID", Type: arrow.PrimitiveTypes.Uint16, Nullable: true},
@@ -43,9 +43,7 @@ func NewArrow() *Arrow {
 		{Name: "Elevated", Type: arrow.FixedWidthTypes.Boolean, Nullable: true},
 		{Name: "Status", Type: arrow.PrimitiveTypes.Uint32, Nullable: true},
 		{Name: "SubStatus", Type: arrow.PrimitiveTypes.Uint32, Nullable: true},
-	} {
-		fields = append(fields, f)
-	}
+	}...)
 	a := &Arrow{schema: arrow.NewSchema(fields, nil)}
 	a.b = array.NewRecordBuilder(memory.NewGoAllocator(), a.schema)
 	return a

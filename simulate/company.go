@@ -44,17 +44,20 @@ var (
 		{8, 8.5, 0, 3}, {9, 8.5, 0, 5}, {7, 8, 0, 1}, {9, 5, 0, 1}, {10, 8.5, 0, 1},
 	}
 	roundTheClock = []shift{
-		{6, 8.2, 0b0111110, 2}, {14, 8.2, 0b0111110, 2}, {22, 8.2, 0b0111110, 1},
-		{6, 12, 0b1100001, 1}, {18, 12, 0b1100001, 1}, {9, 8.5, 0, 3},
+		{6, 8.2, 0b0111110, 2},
+		{14, 8.2, 0b0111110, 2},
+		{22, 8.2, 0b0111110, 1},
+		{6, 12, 0b1100001, 1},
+		{18, 12, 0b1100001, 1},
+		{9, 8.5, 0, 3},
 	}
 )
 
 // person is one of the workforce, and what stands open in their name.
 type person struct {
 	account  int32
-	machine  int32 // the main one
-	second   int32 // -1: none
-	source   netip.Addr
+	machine  int32      // the main one
+	second   int32      // -1: none
 	home     netip.Addr // the public address at home
 	shift    shift
 	laptop   bool
@@ -180,7 +183,7 @@ func (c *company) hire() {
 			account: who, second: -1, laptop: r.Float64() < 0.55,
 			admin: r.Float64() < 0.06, remote: r.Float64() < 0.2, awayTill: -1,
 			sloppy: 0.02 + 0.1*r.Float64()*r.Float64(), stays: r.Float64() * r.Float64(), stops: r.Float64(),
-			home: netip.AddrFrom4([4]byte{100, byte(64 + r.IntN(64)), byte(r.IntN(256)), byte(1 + r.IntN(254))}),
+			home: netip.AddrFrom4([4]byte{100, byte(64 + r.IntN(64)), byte(r.IntN(256)), byte(1 + r.IntN(254))}), //nolint:gosec // each below 256
 		}
 		if p.laptop {
 			p.nomad = r.Float64() * 0.7
@@ -230,13 +233,13 @@ func (c *company) machine(kind string, office int, agent string, old bool) int32
 	m := computer{
 		name:     fmt.Sprintf("%s-%s%04d", c.domain[:min(4, len(c.domain))], kind, n+1),
 		ip:       netip.AddrFrom4([4]byte{10, byte(c.index), byte(office*4 + n/250), byte(1 + n%250)}), //nolint:gosec // wraps: private networks repeat
-		public:   netip.AddrFrom4([4]byte{203, 0, 113, byte(1 + (c.index*7+office)%250)}),
+		public:   netip.AddrFrom4([4]byte{203, 0, 113, byte(1 + (c.index*7+office)%250)}),              //nolint:gosec // each below 256
 		agent:    agent,
 		old:      old,
 		security: uint64(r.IntN(400_000)),         //nolint:gosec // not negative
 		system:   uint64(r.IntN(40_000)),          //nolint:gosec // not negative
 		luid:     uint64(0x10000 + r.IntN(1<<24)), //nolint:gosec // not negative
-		seen:     -1,                              //nolint:gosec // not negative
+		seen:     -1,
 	}
 	m.self = c.account(m.name+"$", c.domain, "")
 	c.machines = append(c.machines, m)

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"gatehouse/event"
@@ -186,5 +187,7 @@ func (c *company) classify(e *event.Event) {
 }
 
 func addrOf(v uint32) netip.Addr {
-	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], v)
+	return netip.AddrFrom4(b)
 }

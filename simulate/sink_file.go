@@ -42,7 +42,7 @@ func NewWriter(path string, stdout io.Writer, companies []Company) *Writer {
 			return nopCloser{stdout}, nil
 		}
 		name := strings.NewReplacer("/", "_", `\`, "_", ":", "_").Replace(company)
-		return os.Create(strings.ReplaceAll(path, companyMark, name)) //nolint:gosec // the caller's own choice of file
+		return os.Create(strings.ReplaceAll(path, companyMark, name))
 	}
 	if w.split || len(companies) > 1 {
 		for _, c := range companies {

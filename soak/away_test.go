@@ -112,7 +112,7 @@ func TestSoakStoreAway(t *testing.T) {
 	again := &sender{server: s, tenant: tenant, ledger: crowd.ledger, seed: 33, rate: 3000}
 	sim2, _, _ := newSim(t, 33, 4000)
 	again.start(t.Context(), sim2)
-	r := rand.New(rand.NewPCG(32, 1)) //nolint:gosec // repeatable
+	r := rand.New(rand.NewPCG(32, 1))
 	for range breaks {
 		time.Sleep(time.Duration(200+r.IntN(1500)) * time.Millisecond)
 		p.set([]mode{refuse, hang}[r.IntN(2)])

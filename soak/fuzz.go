@@ -13,6 +13,9 @@ import (
 	"gatehouse/event"
 )
 
+// noise is any byte.
+func noise(r *rand.Rand) byte { return byte(r.Uint32N(256)) } //nolint:gosec // below 256
+
 // mutate damages text in one of the ways in which clients and wires do.
 func mutate(r *rand.Rand, text []byte) []byte {
 	out := bytes.Clone(text)
@@ -25,7 +28,7 @@ func mutate(r *rand.Rand, text []byte) []byte {
 		case 0:
 			out[i] ^= 1 << r.IntN(8)
 		case 1:
-			out[i] = byte(r.IntN(256))
+			out[i] = noise(r)
 		case 2:
 			out = out[:i]
 		case 3:
@@ -52,7 +55,7 @@ func mutate(r *rand.Rand, text []byte) []byte {
 			}
 		case 8: // a digit
 			if out[i] >= '0' && out[i] <= '9' {
-				out[i] = byte('0' + r.IntN(10))
+				out[i] = "0123456789"[r.IntN(10)]
 			}
 		default:
 			out = append(out, junkTails[r.IntN(len(junkTails))]...)

@@ -96,7 +96,7 @@ func (f *fuzzer) run(ctx context.Context, r *rand.Rand) error {
 					werr = t.CloseWrite()
 				}
 			}
-			resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodPost}) //nolint:bodyclose // read and closed by answer
+			resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodPost})
 			if err == nil {
 				var body []byte
 				var keep bool

@@ -22,7 +22,7 @@ func spoolRecord(r *rand.Rand, round, n uint64) []byte {
 	b := binary.LittleEndian.AppendUint64(nil, round)
 	b = binary.LittleEndian.AppendUint64(b, n)
 	for range r.IntN(300) {
-		b = append(b, byte(r.IntN(256)))
+		b = append(b, noise(r))
 	}
 	return binary.LittleEndian.AppendUint32(b, crc32.ChecksumIEEE(b))
 }
@@ -69,7 +69,7 @@ func spoolRound(ctx context.Context, r *rand.Rand, dir string, round uint64) (lo
 		return 0, fmt.Errorf("it does not open after damage to %s: %w", damaged, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	extra := uint64(1 + r.IntN(20))
+	extra := 1 + r.Uint64N(20)
 	for n := range extra { // it goes on taking records, whatever it found
 		if _, err := s.Append(ctx, spoolRecord(r, round, total+n)); err != nil {
 			return 0, fmt.Errorf("it takes no records after damage to %s: %w", damaged, err)
@@ -138,7 +138,7 @@ func damageFiles(r *rand.Rand, dir string) (what string, err error) {
 	for range 1 + r.IntN(2) {
 		name := files[r.IntN(len(files))]
 		path := filepath.Join(dir, name)
-		text, err := os.ReadFile(path) //nolint:gosec // a file of this test
+		text, err := os.ReadFile(path)
 		if err != nil {
 			return "", err
 		}
@@ -161,7 +161,7 @@ func damageFiles(r *rand.Rand, dir string) (what string, err error) {
 		case 3:
 			how = "overwritten with noise"
 			for i := at; i < min(at+1+r.IntN(600), len(text)); i++ {
-				text[i] = byte(r.IntN(256))
+				text[i] = noise(r)
 			}
 		case 4:
 			how = "a piece written twice"
@@ -171,10 +171,10 @@ func damageFiles(r *rand.Rand, dir string) (what string, err error) {
 		default:
 			how = "longer"
 			for range 1 + r.IntN(500) {
-				text = append(text, byte(r.IntN(256)))
+				text = append(text, noise(r))
 			}
 		}
-		if err := os.WriteFile(path, text, 0o600); err != nil {
+		if err := os.WriteFile(path, text, 0o600); err != nil { //nolint:gosec // a file of the directory that was just listed
 			return "", err
 		}
 		said = append(said, fmt.Sprintf("%s (%s at %d)", name, how, at))

@@ -54,10 +54,10 @@ func TestSoakFuzzRequests(t *testing.T) {
 		f.events = append(f.events, *e)
 	}
 	pid, engine := s.PID(), s.EnginePID()
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number does
+	seed := uint64(time.Now().UnixNano())
 	g, ctx := errgroup.WithContext(t.Context())
 	for i := range 8 {
-		g.Go(func() error { return f.run(ctx, rand.New(rand.NewPCG(seed, uint64(i)))) }) //nolint:gosec // repeatable
+		g.Go(func() error { return f.run(ctx, rand.New(rand.NewPCG(seed, uint64(i)))) })
 	}
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
@@ -129,14 +129,14 @@ func TestSoakFuzzSpool(t *testing.T) {
 	if testing.Short() {
 		most = 200
 	}
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number does
+	seed := uint64(time.Now().UnixNano())
 	var mu sync.Mutex
 	var rounds, lost int64
 	g, ctx := errgroup.WithContext(t.Context())
 	for i := range 2 {
 		base := t.TempDir()
 		g.Go(func() error {
-			r := rand.New(rand.NewPCG(seed, uint64(i))) //nolint:gosec // repeatable
+			r := rand.New(rand.NewPCG(seed, uint64(i)))
 			for n := uint64(0); ctx.Err() == nil; n++ {
 				dir := base + "/" + strconv.FormatUint(n, 10)
 				cost, err := spoolRound(ctx, r, dir, n)

@@ -13,12 +13,12 @@ func TestSoakKill(t *testing.T) {
 		servers, engines = 25, 25
 	}
 	s, tenant := newServer(t, nil)
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number does
+	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	sim, from, to := newSim(t, seed, 4000)
 	crowd := &sender{server: s, tenant: tenant, ledger: newLedger(), seed: seed, rate: 3000}
 	crowd.start(t.Context(), sim)
-	k := &killer{server: s, r: rand.New(rand.NewPCG(seed, 99)), logf: t.Logf} //nolint:gosec // repeatable
+	k := &killer{server: s, r: rand.New(rand.NewPCG(seed, 99)), logf: t.Logf}
 	for servers+engines > 0 {
 		before := crowd.sent.Load()
 		var err error

@@ -2,7 +2,6 @@ package soak
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -102,14 +101,16 @@ func (p *proxy) serve(ctx context.Context, c net.Conn) {
 		return
 	}
 	defer p.drop(up)
-	done := make(chan error, 2)
+	done := make(chan struct{}, 2)
 	go func() {
-		_, err := io.Copy(up, c)
-		done <- errors.Join(err, up.Close())
+		_, _ = io.Copy(up, c) // ends when either side does; both learn of it
+		_ = up.Close()
+		done <- struct{}{}
 	}()
 	go func() {
-		_, err := io.Copy(c, up)
-		done <- errors.Join(err, c.Close())
+		_, _ = io.Copy(c, up)
+		_ = c.Close()
+		done <- struct{}{}
 	}()
 	<-done
 	<-done
