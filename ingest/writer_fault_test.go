@@ -1,15 +1,19 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"pgregory.net/rapid"
 
@@ -25,12 +29,19 @@ type faultyConn struct {
 	r    *rand.Rand
 	rate float64 // of calls that fail
 	hits map[string]int
+	late sync.WaitGroup // inserts that the client has given up and that have not arrived yet
 }
 
 var errInjected = errors.New("injected failure")
 
 func newFaultyConn(conn driver.Conn, seed uint64, rate float64) *faultyConn {
 	return &faultyConn{Conn: conn, r: rand.New(rand.NewPCG(seed, 3)), rate: rate, hits: map[string]int{}} //nolint:gosec // test data
+}
+
+func (c *faultyConn) number(n int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.r.IntN(n)
 }
 
 func (c *faultyConn) heal() {
@@ -52,7 +63,7 @@ func (c *faultyConn) draw(ways ...string) string {
 }
 
 func (c *faultyConn) InsertFormat(ctx context.Context, format, query string, data io.Reader) error {
-	switch c.draw("insert: before", "insert: torn", "insert: after", "insert: cancelled") {
+	switch c.draw("insert: before", "insert: torn", "insert: after", "insert: cancelled", "insert: late") {
 	case "insert: before":
 		return errInjected
 	case "insert: torn":
@@ -60,8 +71,19 @@ func (c *faultyConn) InsertFormat(ctx context.Context, format, query string, dat
 		return errors.Join(errInjected, err)
 	case "insert: after":
 		return errors.Join(errInjected, c.Conn.InsertFormat(ctx, format, query, data))
+	case "insert: late": // it hangs somewhere between client and server, and arrives after all
+		held, err := io.ReadAll(data)
+		if err != nil {
+			return err
+		}
+		pause := time.Duration(c.number(int(50 * time.Millisecond)))
+		c.late.Go(func() {
+			time.Sleep(pause)
+			_ = c.Conn.InsertFormat(context.WithoutCancel(ctx), format, query, bytes.NewReader(held))
+		})
+		return errInjected
 	case "insert: cancelled": // the client gives up while the server works
-		ctx, cancel := context.WithTimeout(ctx, time.Duration(c.r.IntN(int(20*time.Millisecond))))
+		ctx, cancel := context.WithTimeout(ctx, time.Duration(c.number(int(20*time.Millisecond))))
 		defer cancel()
 		return errors.Join(errInjected, c.Conn.InsertFormat(ctx, format, query, data))
 	}
@@ -107,6 +129,7 @@ func (forgetful) Trim(spool.Position) error { return nil }
 // Whatever is sent in whatever batches, however often, through whatever failures and
 // restarts: the store ends with the set of distinct events.
 func TestWriterThroughFailures(t *testing.T) {
+	fewerChecks(t, 15)
 	store := testStore(t, testEngine(t))
 	rapid.Check(t, func(rt *rapid.T) {
 		for _, table := range []string{"events", "presence"} {
@@ -147,12 +170,27 @@ func TestWriterThroughFailures(t *testing.T) {
 		}
 		conn.heal()
 		flush(t, w)
+		conn.late.Wait()
 		checkStore(t, conn.Conn, want)
 		stop()
 		if t.Failed() {
 			rt.Fatalf("failures that were injected: %v; %+v", conn.hits, w.Stats())
 		}
 	})
+}
+
+// fewerChecks makes rapid check n cases instead of its hundred, for those that take seconds each. A number
+// given on the command line stays.
+func fewerChecks(t *testing.T, n int) {
+	t.Helper()
+	f := flag.Lookup("rapid.checks")
+	if f == nil || f.Value.String() != f.DefValue {
+		return
+	}
+	if err := f.Value.Set(strconv.Itoa(n)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Value.Set(f.DefValue) })
 }
 
 // quickWriter is runWriter with pauses too short to wait for.
@@ -282,17 +320,67 @@ func TestWritersShareAStore(t *testing.T) {
 	}
 	want := map[event.ID]event.Event{}
 	var writers []*Writer
+	var conns []*faultyConn
 	for i := range uint64(3) {
 		s := testSpool(t, t.TempDir())
 		events := drawEvents(rand.New(rand.NewPCG(i, 8)), 2000, 3000) //nolint:gosec // test data
 		remember(want, events)
 		appendEvents(t, s, events)
 		faulty := newFaultyConn(conn, i, 0.1)
-		w, _ := quickWriter(t, faulty, s, WriterOptions{Shared: true, Lock: take, BlockRows: 300, BlockDelay: time.Millisecond})
-		writers = append(writers, w)
+		w, _ := quickWriter(t, faulty, s, WriterOptions{Shared: true, Lock: take, SettleDelay: 80 * time.Millisecond, BlockRows: 300, BlockDelay: time.Millisecond})
+		writers, conns = append(writers, w), append(conns, faulty)
 	}
-	for _, w := range writers {
+	for i, w := range writers {
 		flush(t, w)
+		conns[i].late.Wait()
 	}
 	checkStore(t, conn, want)
+}
+
+// An insert that runs on the server is ended before anybody asks what became of it.
+func TestQuiesceEndsRunningInserts(t *testing.T) {
+	conn := testStore(t, testEngine(t))
+	for _, q := range []string{
+		"CREATE TABLE slow (x UInt8) ENGINE = Null",
+		"CREATE MATERIALIZED VIEW slow_mv TO slow AS SELECT sleepEachRow(0.2) AS x FROM events",
+	} {
+		if err := conn.Exec(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := &eventStore{conn: conn}
+	blk := newWriteBlock()
+	blk.reset(1)
+	for i, e := range drawEvents(rand.New(rand.NewPCG(1, 1)), 12, 1<<30) {
+		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)}) //nolint:gosec // small
+		blk.rows = append(blk.rows, uint32(i))                                       //nolint:gosec // small
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- store.insert(t.Context(), new(blockEncoder), blk, blk.rows, "gatehouse-test-1.") }()
+	count := func(token string) int {
+		n, err := store.running(clickhouse.Context(t.Context(), clickhouse.WithParameters(clickhouse.Parameters{"token": token})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return int(n) //nolint:gosec // a count
+	}
+	for count("gatehouse-test-1.") == 0 {
+		select {
+		case err := <-ended:
+			t.Fatalf("the insert ended by itself: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if err := store.quiesce(t.Context(), "gatehouse-test-2."); err != nil || count("gatehouse-test-1.") == 0 {
+		t.Fatalf("another's insert was ended, or %v", err)
+	}
+	if err := store.quiesce(t.Context(), "gatehouse-test-"); err != nil {
+		t.Fatal(err)
+	}
+	if n := count("gatehouse-test-1."); n != 0 {
+		t.Fatalf("%d still run", n)
+	}
+	if err := <-ended; err == nil {
+		t.Fatal("the insert was confirmed")
+	}
 }

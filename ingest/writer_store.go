@@ -130,6 +130,10 @@ func (w *Writer) attempt(ctx context.Context, p *portion) error {
 		// The transport may still hold the encoder for a moment: it is not used again.
 		p.lost = !isAnswer(err)
 		p.doubt = p.doubt || !isUnsent(err)
+		if p.lost && w.opts.Shared {
+			// It must not arrive when another writer has looked already: the lock is kept until it has had the time to.
+			_ = w.settle(ctx, p) // the next holder of the lock asks again
+		}
 		return fmt.Errorf("insert: %w", err)
 	}
 	w.encoders.Put(enc)
@@ -154,21 +158,9 @@ func (w *Writer) inserted(p *portion) {
 // missing tells which rows of p are not in events, once no earlier attempt runs any more. For those that
 // are there in doubt it completes presence.
 func (w *Writer) missing(ctx context.Context, p *portion) ([]uint32, error) {
-	if p.lost && w.opts.SettleDelay > 0 {
-		if err := sleep(ctx, w.opts.SettleDelay); err != nil {
-			return nil, err
-		}
+	if err := w.settle(ctx, p); err != nil {
+		return nil, err
 	}
-	running := p.token
-	if w.opts.Shared {
-		running = writerPrefix // under the lock no other writer's insert has a right to run
-	}
-	if running != "" {
-		if err := w.store.quiesce(ctx, running); err != nil {
-			return nil, err
-		}
-	}
-	p.lost = false
 	present, err := w.store.present(ctx, p.b, p.rows)
 	if err != nil {
 		return nil, err
@@ -196,10 +188,29 @@ func (w *Writer) missing(ctx context.Context, p *portion) ([]uint32, error) {
 	return missing, nil
 }
 
-const (
-	// maxSuspects is after how many refused single rows, with none taken, it is not the rows' fault.
-	maxSuspects = 32
-)
+// settle returns when no earlier attempt of p runs, or will.
+func (w *Writer) settle(ctx context.Context, p *portion) error {
+	if p.lost && w.opts.SettleDelay > 0 {
+		if err := sleep(ctx, w.opts.SettleDelay); err != nil {
+			return err
+		}
+	}
+	running := p.token
+	if w.opts.Shared {
+		running = writerPrefix // under the lock no other writer's insert has a right to run
+	}
+	if running != "" {
+		if err := w.store.quiesce(ctx, running); err != nil {
+			return err
+		}
+	}
+	p.lost = false
+	return nil
+}
+
+// maxSuspects is after how many refused single rows, with none taken, the others are left for later: it
+// looks like the table's fault.
+const maxSuspects = 32
 
 // separate finds the rows that ClickHouse refuses, brings the others in and sets those aside. It condemns a row only when
 // ClickHouse refuses it after having taken others: else the table is at fault, and nothing is set aside for that.
