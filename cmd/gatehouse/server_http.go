@@ -55,7 +55,6 @@ func (s *server) openIntake(context.Context) (err error) {
 		Store:  s.pingStore,
 		Ready: []ingest.Probe{
 			{Name: "database", Check: s.store.DB().Ping},
-			{Name: "event store", Check: s.pingStore},
 			{Name: "spool", Check: s.spoolHasRoom},
 		},
 		Log: s.log,
