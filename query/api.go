@@ -177,7 +177,6 @@ func (a *API) fail(w http.ResponseWriter, req *http.Request, id string, err erro
 	if errors.As(err, &one) && one.Field != "" {
 		body.Field = one.Field
 		body.Errors = []problem{{one.Field, one.Message}}
-		body.Message = one.Field + " " + one.Message
 	}
 	var all Errors
 	if errors.As(err, &all) {
