@@ -77,7 +77,7 @@ func check(t *testing.T, property func(*draw)) {
 	cases := make([]*draw, n)
 	var all []event.Event
 	for i := range cases {
-		d := &draw{T: t, number: i, rnd: rand.New(rand.NewPCG(uint64(i), 7))} //nolint:gosec // test data, the same in each run
+		d := &draw{T: t, number: i, rnd: rand.New(rand.NewPCG(uint64(i), 7))}
 		d.company = newCompany(testZones[i%len(testZones)])
 		d.events = genEvents(d, d.company, []int{0, 5, 40, 120, 200}[i%5])
 		cases[i], all = d, append(all, d.events...)
