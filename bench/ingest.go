@@ -151,7 +151,7 @@ func rawTLS(s *Server) (*tls.Config, error) {
 type batchRun struct {
 	rate           float64 // events a second until countable
 	acked          float64 // until the last acknowledgement
-	server, engine int64   // peak memory in bytes
+	server, engine memory  // at their peaks
 }
 
 // batches sends bodies over four connections and waits until a report counts
@@ -173,9 +173,9 @@ func (r *Runner) batches(ctx context.Context, kind string, l *load, bodies [][]b
 			return err
 		}
 		run.rate, run.acked = float64(len(l.events))/took.Seconds(), float64(len(l.events))/acked.Seconds()
-		r.Board.Note("%d events: acknowledged in %s, countable in %s; processor time of the server %.2f µs, of the engine %.2f µs an event; memory %.0f and %.0f MB",
+		r.Board.Note("%d events: acknowledged in %s, countable in %s; processor time of the server %.2f µs, of the engine %.2f µs an event; memory %s and %s",
 			len(l.events), acked.Round(time.Millisecond), took.Round(time.Millisecond), micros(cpuTime(s.PID())-serverCPU, len(l.events)),
-			micros(cpuTime(s.EnginePID())-engineCPU, len(l.events)), float64(run.server)/1e6, float64(run.engine)/1e6)
+			micros(cpuTime(s.EnginePID())-engineCPU, len(l.events)), run.server, run.engine)
 		return nil
 	})
 	return run, err

@@ -17,15 +17,20 @@ type load struct {
 	to     time.Time // after the last event
 }
 
-// loadDays is the time over which a load's events spread.
-const loadDays = 30
+const (
+	// loadDays is the time over which a load's events spread at most.
+	loadDays = 30
+	// loadPerDay is fewer events than any simulated workforce gives for a person and day, so
+	// that there are always enough.
+	loadPerDay = 18
+)
 
 // makeLoad makes n different events of one company, in the order in which
 // agents would deliver them.
 func makeLoad(seed uint64, n int) (*load, error) {
 	from := time.Now().UTC().AddDate(0, 0, -loadDays-1).Truncate(24 * time.Hour)
 	sim, err := simulate.New(simulate.Config{
-		Seed: seed, Companies: 1, Zones: []string{"UTC"}, From: from, Days: loadDays, Events: int64(n) + 1000, Repeat: -1,
+		Seed: seed, Companies: 1, Zones: []string{"UTC"}, From: from, Days: loadDays, Users: n/(loadDays*loadPerDay) + 2, Repeat: -1,
 	})
 	if err != nil {
 		return nil, err

@@ -16,7 +16,11 @@ import (
 // memory is what a process occupies, in bytes.
 type memory struct {
 	rss  int64 // now: its own and shared pages
-	peak int64 // the highest rss since it started, as the kernel kept it
+	anon int64 // of that, what is not pages of files: heap and stacks
+}
+
+func (m memory) String() string {
+	return fmt.Sprintf("%.0f MB (%.0f without pages of files)", float64(m.rss)/1e6, float64(m.anon)/1e6)
 }
 
 func readMemory(pid int) (memory, error) {
@@ -31,8 +35,8 @@ func readMemory(pid int) (memory, error) {
 		switch name {
 		case "VmRSS":
 			at = &m.rss
-		case "VmHWM":
-			at = &m.peak
+		case "RssAnon":
+			at = &m.anon
 		default:
 			continue
 		}
@@ -49,8 +53,8 @@ func readMemory(pid int) (memory, error) {
 type watcher struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	server int64 // peaks while it watched
-	engine int64
+	server memory // when each was largest
+	engine memory
 }
 
 const sampleEvery = 50 * time.Millisecond
@@ -65,10 +69,10 @@ func watch(ctx context.Context, s *Server) *watcher {
 		for {
 			for _, p := range [...]struct {
 				pid int
-				max *int64
+				max *memory
 			}{{server, &w.server}, {engine, &w.engine}} {
-				if m, err := readMemory(p.pid); err == nil && p.pid != 0 {
-					*p.max = max(*p.max, m.rss)
+				if m, err := readMemory(p.pid); err == nil && p.pid != 0 && m.rss > p.max.rss {
+					*p.max = m
 				}
 			}
 			select {
@@ -81,8 +85,8 @@ func watch(ctx context.Context, s *Server) *watcher {
 	return w
 }
 
-// stop ends the watch and gives the peaks in bytes.
-func (w *watcher) stop() (server, engine int64) {
+// stop ends the watch and gives the peaks.
+func (w *watcher) stop() (server, engine memory) {
 	w.cancel()
 	w.wg.Wait()
 	return w.server, w.engine

@@ -151,7 +151,7 @@ func (r *Runner) measureBatch(ctx context.Context) error {
 			return err
 		}
 		batches = append(batches, run.rate)
-		server, engine = max(server, run.server), max(engine, run.engine)
+		server, engine = max(server, run.server.rss), max(engine, run.engine.rss)
 		r.Board.Note("ingest_arrow:")
 		if run, err = r.batches(ctx, contentArrow, l, arrow); err != nil {
 			return err

@@ -100,7 +100,7 @@ func (c *Config) setDefaults() {
 
 // sizingMargin makes a workforce sized for a number of events a little too
 // large, so that the number is reached before the days end.
-const sizingMargin = 1.08
+const sizingMargin = 1.15
 
 func (c *Config) check() error {
 	var bad []string
