@@ -48,7 +48,7 @@ type ClickHouse struct {
 
 // Engine is the section [engine].
 type Engine struct {
-	MemoryLimit Size   `key:"memory_limit" default:"0" rule:"max=1TiB" doc:"Memory that the engine may use for queries and inserts. 0: half of the machine's, at most 16GiB. Queries beyond it fail."`
+	MemoryLimit Size   `key:"memory_limit" default:"0" rule:"max=1TiB" doc:"Memory that the engine may use for queries and inserts. 0: 1.2GiB, or 60 % of the machine's memory where that is less. Queries beyond it fail, so a machine with much memory should say more."`
 	Threads     int    `key:"threads" default:"0" rule:"min=0 max=1024" doc:"Threads for one query. 0: as many as there are CPUs."`
 	Library     string `key:"library" doc:"Path of libchdb.so. Empty: it is looked for where make installs it."`
 }

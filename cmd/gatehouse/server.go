@@ -37,6 +37,7 @@ type serverOptions struct {
 	plainHTTP   bool
 	cfg         *config.Config
 	log         *slog.Logger
+	now         func() time.Time // the clock of reports, nil for the system's
 }
 
 // server is the whole product in one process: what it opens, in the order in
@@ -182,7 +183,7 @@ func (s *server) openEventStore(ctx context.Context) error {
 	if s.writeConn, err = open(writerConns); err != nil {
 		return fmt.Errorf("event store: %w", err)
 	}
-	s.reports = query.New(s.conn, query.Options{SiteNames: s.siteNames})
+	s.reports = query.New(s.conn, query.Options{Now: s.now, SiteNames: s.siteNames})
 
 	s.migrate = func(ctx context.Context) error {
 		return s.store.DB().WithLock(ctx, "gatehouse-events-"+layout.Database, func(ctx context.Context) error {

@@ -112,18 +112,26 @@ func (s *server) internalPrincipal(ctx context.Context, company, site string) (i
 
 // publicHandler is what the network reaches.
 func (s *server) publicHandler() (http.Handler, error) {
+	r, err := s.publicRoutes()
+	if err != nil {
+		return nil, err
+	}
+	return s.intake.Fast(r), nil
+}
+
+func (s *server) publicRoutes() (*mux.Router, error) {
 	r := mux.NewRouter()
 	s.intake.Mount(r)
 	r.Handle("/metrics", ingest.MetricsHandler(s.registry, ingest.MetricsAccess{Loopback: true})).Methods(http.MethodGet)
 	if err := s.mountQueries(r, s.companyOfKey); err != nil {
 		return nil, err
 	}
-	return s.intake.Fast(r), nil
+	return r, nil
 }
 
 // mountQueries puts reports and search on r, for the companies that auth allows.
 func (s *server) mountQueries(r *mux.Router, auth query.Authenticator) error {
-	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.log})
+	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.log, Extra: intakeOperations()})
 	if err != nil {
 		return err
 	}

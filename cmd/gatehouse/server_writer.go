@@ -94,7 +94,10 @@ func holdLock(ctx context.Context, db *reldb.DB, name string) (release func(), e
 	}()
 	select {
 	case <-held:
-		return func() { close(done); <-ended }, nil
+		return func() {
+			close(done)
+			_ = <-ended // the lock is gone either way: with its connection if not by the word
+		}, nil
 	case err := <-ended:
 		return nil, err
 	}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/mux"
+
+	"gatehouse/query"
+)
+
+// TestOpenAPIHoldsTheRoutes walks what the server really routes and what the document
+// says, both ways.
+func TestOpenAPIHoldsTheRoutes(t *testing.T) {
+	s := startTestServer(t)
+	handler, err := s.publicRoutes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := query.OpenAPI(intakeOperations()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		OpenAPI string                    `json:"openapi"`
+		Paths   map[string]map[string]any `json:"paths"`
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(doc.OpenAPI, "3.1") {
+		t.Errorf("openapi %q", doc.OpenAPI)
+	}
+	routed := map[string]bool{}
+	err = handler.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		path, err := route.GetPathTemplate()
+		if err != nil {
+			return err
+		}
+		methods, err := route.GetMethods()
+		if err != nil { // checks the method itself
+			methods = []string{http.MethodPost}
+		}
+		for _, m := range methods {
+			if m == http.MethodHead {
+				continue
+			}
+			routed[m+" "+path] = true
+			if path == query.ReportsPath+"{name}" { // only says that there is no such report
+				continue
+			}
+			if doc.Paths[path][strings.ToLower(m)] == nil {
+				t.Errorf("%s %s is routed and not documented", m, path)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, item := range doc.Paths {
+		for m := range item {
+			if m := strings.ToUpper(m) + " " + path; m != "PARAMETERS "+path && !routed[m] {
+				t.Errorf("%s is documented and not routed", m)
+			}
+		}
+	}
+}
