@@ -40,14 +40,22 @@ func TestMain(m *testing.M) {
 }
 
 // startTestServer starts the whole product on a free port, on a directory of its own.
-func startTestServer(t *testing.T) *server { return startTestServerAt(t, nil) }
+func startTestServer(t *testing.T) *server {
+	t.Helper()
+	s := startTestServerIn(t, t.TempDir(), nil)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
 
-func startTestServerAt(t *testing.T, now func() time.Time) *server {
+func startTestServerIn(t *testing.T, dir string, now func() time.Time) *server {
 	t.Helper()
 	if _, err := engine.FindLibrary("", ""); errors.Is(err, engine.ErrLibraryMissing) && os.Getenv("CI") != "true" {
 		t.Skip(err)
 	}
-	dir := t.TempDir()
 	s, err := startServer(context.Background(), serverOptions{
 		dataDir: dir, databaseURL: reldb.SQLiteURL(filepath.Join(dir, "gatehouse.db")), listen: "127.0.0.1:0",
 		cfg: config.Default(), now: now, log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
@@ -55,11 +63,6 @@ func startTestServerAt(t *testing.T, now func() time.Time) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return s
 }
 
@@ -253,7 +256,8 @@ func TestImportTwice(t *testing.T) {
 	if _, err := os.Stat(files); err != nil {
 		t.Skipf("no real logs at %s: set GATEHOUSE_TESTDATA to the folder that holds evtx, json and xml", files)
 	}
-	s := startTestServerAt(t, func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) })
+	dir, now := t.TempDir(), func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+	s := startTestServerIn(t, dir, now)
 	newKey(t, s, "Museum", "read")
 	l := &local{http: controlClient(s.controlAt)}
 	importAll := func() {
@@ -299,6 +303,17 @@ func TestImportTwice(t *testing.T) {
 	if n == 0 || n != distinct {
 		t.Fatalf("%d events, %d distinct", n, distinct)
 	}
+	// A restarted server remembers no identity: what it drops it has to look up.
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = startTestServerIn(t, dir, now)
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	l = &local{http: controlClient(s.controlAt)}
 	importAll()
 	if again, d := count(); again != n || d != distinct {
 		t.Errorf("%d events after the second import, %d after the first", again, n)
