@@ -26,8 +26,11 @@ var testDays = []string{
 	"2025-10-04", "2025-10-05", "2025-10-25", "2025-10-26", "2025-10-30", "2025-10-31", "2025-11-01", "2025-11-02", "2025-06-15", "2025-01-01",
 }
 
+// testSID is the security id of ann, by which Winlogon's own records name her.
+const testSID = "S-1-5-21-10-20-1001"
+
 var (
-	testUsers     = []string{"ann", "Ann", "ANN", "bob", "Bob", "carol", "dave", "Zoë", "ZOË", "o'brien", `back\slash`, "tab le", "=cmd|1", "svc$"}
+	testUsers     = []string{"ann", "Ann", "ANN", "bob", "Bob", "carol", "dave", "Zoë", "ZOË", "o'brien", `back\slash`, "tab le", "=cmd|1", "svc$", testSID}
 	testComputers = []string{"PC-1", "pc-1", "PC-2", "Laptop", "SRV", "büro-7"}
 	testAddresses = []string{"", "", "::1", "127.0.0.1", "10.0.0.7", "10.0.0.8", "203.0.113.9", "2001:db8::1"}
 	testStatuses  = []uint32{0, 0xC000006D, 0xC0000234, 0xC000006A, 0x6, 0x18, 0x12, 0xC00000FF, 0x3F}
@@ -124,6 +127,9 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 			LogonType: oneOf(t, []uint8{2, 3, 5, 10, 11, 255}), LogonID: uint64(t.between(0, 2)),
 			LocalIP: addrOf(t), SourceIP: addrOf(t),
 			Channel: oneOf(t, []string{"", "Security", "System"}), Domain: oneOf(t, []string{"", "CORP", "Élan"}),
+		}
+		if event.Fold(e.User) == "ann" && t.coin() {
+			e.SID = testSID
 		}
 		if t.coin() { // many of those that reports are about
 			e.Type = oneOf(t, []event.Type{event.Logon, event.Logoff, event.LogonFailed, event.LogonFailed, event.CredentialFailed})

@@ -12,7 +12,7 @@ import (
 	"gatehouse/event"
 )
 
-// presence tells whether an event is one that sessions are made of.
+// isPresence tells whether an event is one that sessions are made of.
 func isPresence(e *event.Event) bool {
 	switch e.Type {
 	case event.Logon, event.Logoff, event.Lock, event.Unlock, event.Disconnect, event.Reconnect:
@@ -24,6 +24,24 @@ func isPresence(e *event.Event) bool {
 		return e.Account == event.AccountUser
 	}
 	return false
+}
+
+// toldAgain gives the events that tell what another one of the same computer tells
+// with a name: those that name somebody by a SID alone.
+func toldAgain(mine []event.Event) map[event.ID]bool {
+	type key struct{ computer, sid string }
+	named, out := map[key]bool{}, map[event.ID]bool{}
+	for _, e := range mine {
+		if isPresence(&e) && e.SID != "" && event.Fold(e.SID) != event.Fold(e.User) {
+			named[key{event.Fold(e.Computer), event.Fold(e.SID)}] = true
+		}
+	}
+	for _, e := range mine {
+		if named[key{event.Fold(e.Computer), event.Fold(e.User)}] {
+			out[e.ID()] = true
+		}
+	}
+	return out
 }
 
 func TestOracleTotals(t *testing.T) {
@@ -43,6 +61,7 @@ func TestOracleTotals(t *testing.T) {
 			users, pcs, all, types := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]uint64{}
 			want := TotalsReport{Events: uint64(len(mine))}
 			var first, last int64
+			again := toldAgain(mine)
 			for i, e := range mine {
 				if i == 0 {
 					first, last = e.Time, e.Time
@@ -50,7 +69,7 @@ func TestOracleTotals(t *testing.T) {
 				first, last = min(first, e.Time), max(last, e.Time)
 				all[event.Fold(e.Computer)] = true
 				types[e.Type.String()]++
-				if isPresence(&e) {
+				if isPresence(&e) && !again[e.ID()] {
 					users[event.Fold(e.User)], pcs[event.Fold(e.Computer)] = true, true
 					if e.Type == event.Logon && (!e.Elevated || e.LinkedLogonID == 0) {
 						want.SignIns++
@@ -100,8 +119,10 @@ func TestOracleFirstLast(t *testing.T) {
 			}
 			type key struct{ day, user string }
 			groups := map[key][]event.Event{}
-			for _, e := range chosen(p, events) {
-				if isPresence(&e) {
+			mine := chosen(p, events)
+			again := toldAgain(mine)
+			for _, e := range mine {
+				if isPresence(&e) && !again[e.ID()] {
 					k := key{wantDay(p, e.Time), event.Fold(e.User)}
 					groups[k] = append(groups[k], e)
 				}
