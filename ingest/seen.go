@@ -73,7 +73,7 @@ func (s *seenIndex) prepare(ctx context.Context, want map[companyDay]int, inFlig
 	for k, n := range want {
 		if e, ok := s.entries[k]; ok {
 			s.lru.MoveToFront(e)
-			got[k] = e.Value.(*seenEntry).filter //nolint:errcheck,forcetypeassert // the list holds nothing else
+			got[k] = e.Value.(*seenEntry).filter //nolint:forcetypeassert // the list holds nothing else
 			continue
 		}
 		c, ok := s.cold[k]
@@ -145,7 +145,7 @@ func (s *seenIndex) prepare(ctx context.Context, want map[companyDay]int, inFlig
 func (s *seenIndex) settle(touched map[companyDay]*idFilter) {
 	for k := range touched {
 		if e, ok := s.entries[k]; ok {
-			en := e.Value.(*seenEntry) //nolint:errcheck,forcetypeassert // the list holds nothing else
+			en := e.Value.(*seenEntry) //nolint:forcetypeassert // the list holds nothing else
 			s.bytes -= en.bytes
 			en.bytes = en.filter.bytes() + seenOverhead
 			s.bytes += en.bytes
@@ -153,7 +153,7 @@ func (s *seenIndex) settle(touched map[companyDay]*idFilter) {
 	}
 	for s.bytes > s.budget && s.lru.Len() > 1 {
 		e := s.lru.Back()
-		en := s.lru.Remove(e).(*seenEntry) //nolint:errcheck,forcetypeassert // the list holds nothing else
+		en := s.lru.Remove(e).(*seenEntry) //nolint:forcetypeassert // the list holds nothing else
 		s.bytes -= en.bytes
 		delete(s.entries, en.key)
 		s.evictions++

@@ -99,7 +99,7 @@ func TestSeenIndexNeverDenies(t *testing.T) {
 			m.fail = rapid.IntRange(0, 4).Draw(rt, "fails") == 0
 			want := map[companyDay]int{}
 			for range rapid.IntRange(1, 6).Draw(rt, "days") {
-				want[companyDay{uint32(r.IntN(3)), uint16(r.IntN(4))}] += 1 + r.IntN(50) //nolint:gosec // small
+				want[companyDay{uint32(r.IntN(3)), uint16(r.IntN(4))}] += 1 + r.IntN(50)
 			}
 			filters, err := s.prepare(t.Context(), want, func(fn func(companyDay, event.ID)) {
 				for k, ids := range flying {

@@ -44,7 +44,7 @@ type asideLine struct {
 }
 
 func openAside(dir string) (*asideFile, error) {
-	f, err := os.OpenFile(filepath.Join(dir, asideName), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator's own directory
+	f, err := os.OpenFile(filepath.Join(dir, asideName), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func writerName(dir string) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, writerNameFile)
-	b, err := os.ReadFile(path) //nolint:gosec // the operator's own directory
+	b, err := os.ReadFile(path)
 	if err == nil && len(b) == 16 {
 		if _, err := hex.DecodeString(string(b)); err == nil {
 			return writerPrefix + string(b) + "-", nil
@@ -152,7 +152,7 @@ func writerName(dir string) (string, error) {
 		return "", err
 	}
 	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600) //nolint:gosec // the operator's own directory
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return "", err
 	}

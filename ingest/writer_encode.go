@@ -158,7 +158,7 @@ func nameColumn(name string, which int, folded bool) eventColumn {
 func narrow[T uint8 | uint16](dst []T, src []uint32) []T {
 	dst = dst[:0]
 	for _, v := range src {
-		dst = append(dst, T(v)) //nolint:gosec // the caller chose T by the largest value
+		dst = append(dst, T(v))
 	}
 	return dst
 }

@@ -35,7 +35,7 @@ type faultyConn struct {
 var errInjected = errors.New("injected failure")
 
 func newFaultyConn(conn driver.Conn, seed uint64, rate float64) *faultyConn {
-	return &faultyConn{Conn: conn, r: rand.New(rand.NewPCG(seed, 3)), rate: rate, hits: map[string]int{}} //nolint:gosec // test data
+	return &faultyConn{Conn: conn, r: rand.New(rand.NewPCG(seed, 3)), rate: rate, hits: map[string]int{}}
 }
 
 func (c *faultyConn) number(n int) int {
@@ -138,7 +138,7 @@ func TestWriterThroughFailures(t *testing.T) {
 			}
 		}
 		seed := rapid.Uint64().Draw(rt, "seed")
-		r := rand.New(rand.NewPCG(seed, 11)) //nolint:gosec // test data
+		r := rand.New(rand.NewPCG(seed, 11))
 		conn := newFaultyConn(store, seed, rapid.SampledFrom([]float64{0, 0.1, 0.4}).Draw(rt, "failure rate"))
 		s := testSpool(t, t.TempDir())
 		var q Queue = s
@@ -323,7 +323,7 @@ func TestWritersShareAStore(t *testing.T) {
 	var conns []*faultyConn
 	for i := range uint64(3) {
 		s := testSpool(t, t.TempDir())
-		events := drawEvents(rand.New(rand.NewPCG(i, 8)), 2000, 3000) //nolint:gosec // test data
+		events := drawEvents(rand.New(rand.NewPCG(i, 8)), 2000, 3000)
 		remember(want, events)
 		appendEvents(t, s, events)
 		faulty := newFaultyConn(conn, i, 0.1)
@@ -352,8 +352,8 @@ func TestQuiesceEndsRunningInserts(t *testing.T) {
 	blk := newWriteBlock()
 	blk.reset(1)
 	for i, e := range drawEvents(rand.New(rand.NewPCG(1, 1)), 12, 1<<30) {
-		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)}) //nolint:gosec // small
-		blk.rows = append(blk.rows, uint32(i))                                       //nolint:gosec // small
+		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)})
+		blk.rows = append(blk.rows, uint32(i))
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- store.insert(t.Context(), new(blockEncoder), blk, blk.rows, "gatehouse-test-1.") }()
@@ -362,7 +362,7 @@ func TestQuiesceEndsRunningInserts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return int(n) //nolint:gosec // a count
+		return int(n)
 	}
 	for count("gatehouse-test-1.") == 0 {
 		select {

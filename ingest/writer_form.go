@@ -113,7 +113,7 @@ func (w *Writer) fill(ctx context.Context, reader *spool.Reader, b *writeBlock, 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err != nil && !(cancelled && errors.Is(err, context.Canceled)) {
+		if err != nil && (!cancelled || !errors.Is(err, context.Canceled)) {
 			return fmt.Errorf("read the queue: %w", err)
 		}
 	}

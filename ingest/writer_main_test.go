@@ -183,7 +183,7 @@ func queryInt(t testing.TB, conn driver.Conn, query string) int {
 	if err := conn.QueryRow(t.Context(), query).Scan(&n); err != nil {
 		t.Fatalf("%s: %v", query, err)
 	}
-	return int(n) //nolint:gosec // a count
+	return int(n)
 }
 
 // checkStore compares the tables with the set of distinct events: each once in events, in every part's projection, and in

@@ -123,7 +123,7 @@ func (w *Writer) attempt(ctx context.Context, p *portion) error {
 		// recognised; fewer rows must not, for they would be taken for the earlier ones.
 		p.token, p.sent, p.spent = w.nextToken(), len(rows), false
 	}
-	enc := w.encoders.Get().(*blockEncoder) //nolint:errcheck,forcetypeassert // the pool holds nothing else
+	enc := w.encoders.Get().(*blockEncoder) //nolint:forcetypeassert // the pool holds nothing else
 	began := time.Now()
 	err := w.store.insert(ctx, enc, p.b, rows, p.token)
 	if err != nil {

@@ -25,24 +25,24 @@ var testEpoch = time.Date(2026, 10, 1, 6, 0, 0, 0, time.UTC)
 // drawEvent is a valid event out of a space small enough that duplicates happen.
 func drawEvent(r *rand.Rand, space int) event.Event {
 	n := r.IntN(space)
-	s := rand.New(rand.NewPCG(uint64(n), 7)) //nolint:gosec // test data
+	s := rand.New(rand.NewPCG(uint64(n), 7))
 	types := event.Types()
 	names := []string{"Anna.Berg", "anna.berg", "JÖRG", "Ünal", "İrem", "ΣΊΣΥΦΟΣ", "o'neil", `back\tick`, "王小明", "svc$"}
 	e := event.Event{
-		CompanyID: uint32(1 + s.IntN(3)), SiteID: uint32(s.IntN(5)), //nolint:gosec // small
+		CompanyID: uint32(1 + s.IntN(3)), SiteID: uint32(s.IntN(5)),
 		Time: testEpoch.Add(time.Duration(s.IntN(40*24*60)) * time.Minute).UnixMilli(),
 		Type: types[s.IntN(len(types))], LogonType: []uint8{2, 3, 10, 11, 255}[s.IntN(5)], Elevated: s.IntN(2) == 0,
 		User: names[s.IntN(len(names))], Computer: fmt.Sprintf("PC-%d", s.IntN(20)), Domain: "CORP", SID: "S-1-5-21-7",
 		LogonID: s.Uint64N(1 << 40), LinkedLogonID: s.Uint64N(3), LocalIP: netip.AddrFrom4([4]byte{10, 0, 0, byte(s.IntN(256))}),
-		PublicIP: netip.MustParseAddr("2001:db8::7"), Status: uint32(s.IntN(3)), SubStatus: 0xC000006A, //nolint:gosec // small
-		EventID: 4624, RecordID: uint64(s.IntN(1000)), Channel: "Security", Provider: "Microsoft-Windows-Security-Auditing", Agent: "2.1.0", //nolint:gosec // small
+		PublicIP: netip.MustParseAddr("2001:db8::7"), Status: uint32(s.IntN(3)), SubStatus: 0xC000006A,
+		EventID: 4624, RecordID: uint64(s.IntN(1000)), Channel: "Security", Provider: "Microsoft-Windows-Security-Auditing", Agent: "2.1.0",
 	}
 	if err := e.Normalize(testEpoch.AddDate(1, 0, 0)); err != nil {
 		panic(err)
 	}
 	// The same event sent again need not look the same.
 	e.Received = e.Time + r.Int64N(1e6)
-	e.Retry = uint16(r.IntN(4)) //nolint:gosec // small
+	e.Retry = uint16(r.IntN(4))
 	e.SiteID += uint32(r.IntN(2))
 	return e
 }
@@ -123,7 +123,7 @@ func TestWriterColumns(t *testing.T) {
 			&g.Channel, &g.Provider, &g.Agent, &g.Retry); err != nil {
 			t.Fatal(err)
 		}
-		g.Type, g.Account = event.Type(kind), event.Account(account) //nolint:gosec // small
+		g.Type, g.Account = event.Type(kind), event.Account(account)
 		for _, a := range []struct {
 			text string
 			to   *netip.Addr

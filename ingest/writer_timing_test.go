@@ -30,9 +30,9 @@ func timingRows() int {
 // shiftEvent is the i-th event of 50 companies of 200 people at work, in the order in which
 // agents would send it: time moves on, companies and people alternate.
 func shiftEvent(i int) event.Event {
-	h := uint64(i) * 0x9E3779B97F4A7C15 //nolint:gosec // any bits will do
+	h := uint64(i) * 0x9E3779B97F4A7C15
 	h ^= h >> 29
-	company := uint32(h % 50) //nolint:gosec // small
+	company := uint32(h % 50)
 	person := int(h >> 8 % 200)
 	person %= 200
 	kinds := [...]event.Type{event.Logon, event.Lock, event.Unlock, event.Lock, event.Unlock, event.Logoff, event.LogonFailed, event.Lock, event.Unlock}
@@ -40,11 +40,11 @@ func shiftEvent(i int) event.Event {
 	k := i / 10_000 % len(kinds)
 	at := testEpoch.UnixMilli() + int64(i)*40
 	return event.Event{
-		CompanyID: company + 1, SiteID: company*2 + uint32(person%2), Time: at, Received: at + 200 + int64(h>>40%3000), //nolint:gosec // small
+		CompanyID: company + 1, SiteID: company*2 + uint32(person%2), Time: at, Received: at + 200 + int64(h>>40%3000),
 		Type: kinds[k], Account: event.AccountUser, LogonType: 2,
 		User: "Person" + strconv.Itoa(person), Computer: fmt.Sprintf("PC-%d-%03d", company, person), Domain: "CORP" + strconv.Itoa(int(company)), SID: "S-1-5-21-1004336348-1177238915-682003330-" + strconv.Itoa(1000+person),
 		LogonID: h >> 20 & 0xFFFFFFFF, LocalIP: netip.AddrFrom4([4]byte{10, byte(company), 0, byte(person)}), PublicIP: netip.AddrFrom4([4]byte{81, 2, 69, byte(company)}),
-		EventID: ids[k], RecordID: uint64(100000 + i/10), Channel: "Security", Provider: "Microsoft-Windows-Security-Auditing", Agent: "2.1.0", //nolint:gosec // small
+		EventID: ids[k], RecordID: uint64(100000 + i/10), Channel: "Security", Provider: "Microsoft-Windows-Security-Auditing", Agent: "2.1.0",
 	}
 }
 
@@ -280,8 +280,8 @@ func BenchmarkDedupeQueries(b *testing.B) {
 	step := max(1, n/DefaultBlockRows)
 	for i := range min(n, DefaultBlockRows) { // spread over all that is there
 		e := shiftEvent(i * step)
-		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)}) //nolint:gosec // positive
-		blk.rows = append(blk.rows, uint32(i))                                       //nolint:gosec // small
+		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)})
+		blk.rows = append(blk.rows, uint32(i))
 	}
 	for _, k := range []int{1, 30, 1000, len(blk.rows)} {
 		rows := make([]uint32, 0, k)
@@ -306,7 +306,7 @@ func BenchmarkDedupeQueries(b *testing.B) {
 	days := map[companyDay]bool{}
 	for i := range n {
 		e := shiftEvent(i)
-		days[companyDay{e.CompanyID, uint16(e.Time / 86400000)}] = true //nolint:gosec // in range
+		days[companyDay{e.CompanyID, uint16(e.Time / 86400000)}] = true
 	}
 	var all []companyDay
 	for k := range days {
@@ -348,7 +348,7 @@ func BenchmarkWriterDecode(b *testing.B) {
 	records := make([]spool.Record, DefaultBlockRows)
 	for i := range records {
 		e := shiftEvent(i)
-		records[i] = spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)} //nolint:gosec // positive
+		records[i] = spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)}
 	}
 	blk := newWriteBlock()
 	b.ReportAllocs()
@@ -367,8 +367,8 @@ func BenchmarkWriterEncode(b *testing.B) {
 	blk.reset(1)
 	for i := range DefaultBlockRows {
 		e := shiftEvent(i)
-		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)}) //nolint:gosec // positive
-		blk.rows = append(blk.rows, uint32(i))                                       //nolint:gosec // small
+		blk.add(spool.Record{Pos: spool.Position(i + 1), Data: e.AppendBinary(nil)})
+		blk.rows = append(blk.rows, uint32(i))
 	}
 	var enc blockEncoder
 	var size int64
