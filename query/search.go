@@ -233,7 +233,7 @@ func (w *conditions) after(key []string) error {
 		}
 		numbers[i] = n
 	}
-	if numbers[0] > uint64(maxTime.UnixMilli()) { //nolint:gosec // a constant after 1970
+	if numbers[0] > uint64(maxTime.UnixMilli()) {
 		return errCursor
 	}
 	w.add(`time <= fromUnixTimestamp64Milli({k_time:Int64}, 'UTC')

@@ -1,9 +1,11 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the statements
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,8 +14,11 @@ import (
 	"gatehouse/event"
 )
 
-//go:embed session.sql
-var sessionSQL string
+//go:embed session_tracks.sql
+var sessionTracksSQL string
+
+//go:embed session_crashes.sql
+var sessionCrashesSQL string
 
 // SessionLookaround is how far outside a report's range events are read to pair
 // sign-ins with sign-offs. What lies further away is not consulted: a session whose
@@ -23,15 +28,6 @@ const SessionLookaround = 31 * 24 * time.Hour
 // DefaultMaxSession bounds a session whose logoff was not logged, where the
 // company sets nothing else.
 const DefaultMaxSession = 24 * time.Hour
-
-// sessionSettings keep the statement's own overhead below its work. Two halves of
-// a small machine share the arrays' work (the database sees too few rows to bother a
-// second thread by itself); and one of its optimizer's passes, which compares every
-// condition with every other one, takes longer than a company's month.
-const sessionSettings = `
-SETTINGS group_by_two_level_threshold = 1, group_by_two_level_threshold_bytes = 1,
-         merge_tree_min_rows_for_concurrent_read = 16384, merge_tree_min_bytes_for_concurrent_read = 1,
-         optimize_and_compare_chain = 0, compile_expressions = 0`
 
 // SessionsSpec says what the sessions report takes.
 var SessionsSpec = &Spec{Name: "sessions", Params: common, DefaultLimit: DefaultLimit, MaxLimit: MaxLimit}
@@ -68,16 +64,6 @@ type SessionsReport struct {
 	Rows       []Session `json:"rows"`
 	NextCursor string    `json:"next_cursor,omitempty"`
 }
-
-// sessionsTail lists sessions that touch [from, to), whole.
-const sessionsTail = `
-SELECT toString(user_name) AS user_name, toString(computer_name) AS computer_name, site_id, logon_id, logon_type, signed_in, elevated,
-       start, until, active_ms, paused_ms, end_reason, end_confidence
-FROM sessions
-WHERE start < {to:Int64} AND (until > {from:Int64} OR start >= {from:Int64} OR (end_reason = 'open' AND until >= {from:Int64}))
-  AND ({site:UInt32} = 0 OR site_id = {site:UInt32})
-ORDER BY start, user, computer, logon_id
-LIMIT {limit:UInt32} OFFSET {offset:UInt64}` + sessionSettings
 
 // Sessions lists the sessions that touch the range, whole: they are not clipped.
 func (r *Reports) Sessions(ctx context.Context, c Company, p Params) (*SessionsReport, error) {
@@ -128,65 +114,182 @@ func (r *Reports) sessionNow(p Params) int64 {
 	return r.now().UnixMilli()
 }
 
+// sessionRows gives a page of the sessions that touch the range, by start, user,
+// computer and logon id. It holds no more of them than the pages up to this one.
 func (r *Reports) sessionRows(ctx context.Context, c Company, p Params, now int64) ([]Session, string, error) {
 	limit := p.Limit
 	if limit <= 0 {
 		limit = DefaultLimit
 	}
-	a := sessionArgs(c, p, now)
-	a["limit"], a["offset"] = limit+1, p.page.Offset
-	sites := r.siteLabels(ctx, c)
-	rows := make([]Session, 0, min(limit, 256))
-	err := r.query(ctx, sessionSQL+sessionsTail, a, func(row driver.Rows) error {
-		var s Session
-		var logonID uint64
-		var logonType, signedIn uint8
-		var start, until, active, paused int64
-		if err := row.Scan(&s.User, &s.Computer, &s.SiteID, &logonID, &logonType, &signedIn, &s.Elevated, &start, &until, &active, &paused, &s.EndReason, &s.EndConfidence); err != nil {
-			return err
+	keep := p.page.Offset + limit + 1
+	var all []*span
+	err := r.eachSession(ctx, c, p, now, func(s *span) error {
+		all = append(all, s)
+		if len(all) >= 2*keep+1024 {
+			slices.SortFunc(all, compareSpans)
+			clear(all[keep:])
+			all = all[:keep]
 		}
-		s.Site = sites[s.SiteID]
-		if logonID != 0 {
-			hex := "0x" + strconv.FormatUint(logonID, 16)
-			s.LogonID = &hex
-		}
-		if logonType != event.LogonTypeNone {
-			s.LogonType = &logonType
-		}
-		s.OpenedBy = "unlock"
-		if signedIn == 1 {
-			s.OpenedBy = "logon"
-		}
-		s.Start = time.UnixMilli(start).In(p.Zone())
-		if s.EndReason != "open" {
-			end := time.UnixMilli(until).In(p.Zone())
-			s.End = &end
-		}
-		s.ActiveSeconds, s.PausedSeconds = seconds(active), seconds(paused)
-		s.EventsURL = eventsURL(s.User, s.Computer, start, until)
-		rows = append(rows, s)
 		return nil
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	if len(rows) <= limit {
-		return rows, "", nil
+	slices.SortFunc(all, compareSpans)
+	all = all[min(p.page.Offset, len(all)):]
+	next := ""
+	if len(all) > limit {
+		all, next = all[:limit], p.cursor(page{Offset: p.page.Offset + limit, Now: now})
 	}
-	return rows[:limit:limit], p.cursor(page{Offset: p.page.Offset + limit, Now: now}), nil
+	sites := r.siteLabels(ctx, c)
+	rows := make([]Session, len(all))
+	for i, s := range all {
+		rows[i] = s.row(p.Zone(), sites)
+	}
+	return rows, next, nil
 }
 
-// sessionArgs binds what session.sql and its tails ask for.
-func sessionArgs(c Company, p Params, now int64) args {
-	maxSession := c.MaxSession
-	if maxSession <= 0 {
-		maxSession = DefaultMaxSession
+func compareSpans(a, b *span) int {
+	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.user, b.user), cmp.Compare(a.computer, b.computer), cmp.Compare(a.logonID, b.logonID))
+}
+
+// row is the session as it is shown.
+func (s *span) row(zone *time.Location, sites map[uint32]string) Session {
+	active := s.activeMS()
+	out := Session{
+		User: s.userName, Computer: s.computerName, SiteID: s.site, Site: sites[s.site], Elevated: s.elevated,
+		Start: time.UnixMilli(s.start).In(zone), ActiveSeconds: seconds(active), PausedSeconds: seconds(s.until - s.start - active),
+		OpenedBy: "unlock", EndReason: s.reason, EndConfidence: s.confidence,
+		EventsURL: eventsURL(s.user, s.computer, s.start, s.until),
 	}
+	if s.logonID != 0 {
+		hex := "0x" + strconv.FormatUint(s.logonID, 16)
+		out.LogonID = &hex
+	}
+	if s.logonType != event.LogonTypeNone {
+		out.LogonType = &s.logonType
+	}
+	if s.signedIn {
+		out.OpenedBy = "logon"
+	}
+	if s.reason != "open" {
+		end := time.UnixMilli(s.until).In(zone)
+		out.End = &end
+	}
+	return out
+}
+
+// eachSession gives every session that touches p's range, person by person in the
+// order of their names. It streams: no more than one person's events at one computer
+// are held at a time.
+func (r *Reports) eachSession(ctx context.Context, c Company, p Params, now int64, emit func(*span) error) error {
+	a := sessionArgs(c, p)
+	from, to := p.From.UnixMilli(), p.To.UnixMilli()
+	w := &walker{now: now, maxSession: maxSessionOf(c).Milliseconds(), power: map[string][]mark{}, emit: func(s *span) error {
+		touches := s.start < to && (s.until > from || s.start >= from || (s.reason == "open" && s.until >= from))
+		if !touches || (p.Site != 0 && s.site != p.Site) {
+			return nil
+		}
+		return emit(s)
+	}}
+	// The small question is asked beside the large one; its answer is needed first.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type crashes struct {
+		last map[string][]int64
+		err  error
+	}
+	asked := make(chan crashes, 1)
+	go func() {
+		last := map[string][]int64{}
+		err := r.query(ctx, sessionCrashesSQL, a.only("company", "lo", "hi", "computer"), func(row driver.Rows) error {
+			var computer string
+			var t int64
+			if err := row.Scan(&computer, &t); err != nil {
+				return err
+			}
+			last[computer] = append(last[computer], t)
+			return nil
+		})
+		asked <- crashes{last, err}
+	}()
+	var last map[string][]int64
+	var user, computer string
+	var tracks []track
+	flush := func() error {
+		defer func() { tracks = tracks[:0] }()
+		if user == "" || len(tracks) == 0 {
+			return nil
+		}
+		return w.walk(user, computer, tracks)
+	}
+	err := r.query(ctx, sessionTracksSQL, a.only("company", "lo", "hi", "user", "computer"), func(row driver.Rows) error {
+		var t track
+		var u, comp string
+		var codes, linkedCodes []int64
+		var tags, linkedIDs []uint64
+		if err := row.Scan(&u, &comp, &t.id, &t.userName, &t.computerName, &t.elevated, &codes, &tags, &linkedCodes, &linkedIDs); err != nil {
+			return err
+		}
+		if last == nil {
+			answer := <-asked
+			if answer.err != nil {
+				return answer.err
+			}
+			last = answer.last
+		}
+		t.marks = make([]mark, len(codes))
+		for i := range codes {
+			t.marks[i] = mark{codes[i], tags[i]}
+		}
+		for i := range linkedCodes {
+			t.linked = append(t.linked, linkedLogon{linkedCodes[i], t.id, linkedIDs[i]})
+		}
+		if u == "" {
+			for i := range t.marks {
+				t.marks[i].tag = 0
+			}
+			w.setPower(comp, t.marks, last[comp])
+			return nil
+		}
+		if u != user || comp != computer {
+			if err := flush(); err != nil {
+				return err
+			}
+			user, computer = u, comp
+		}
+		tracks = append(tracks, t)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return flush()
+}
+
+// maxSessionOf bounds a company's sessions whose logoff was not logged.
+func maxSessionOf(c Company) time.Duration {
+	if c.MaxSession <= 0 {
+		return DefaultMaxSession
+	}
+	return c.MaxSession
+}
+
+// sessionArgs binds what the statements ask for.
+func sessionArgs(c Company, p Params) args {
 	return args{
-		"company": c.ID, "user": p.User, "computer": p.Computer, "site": p.Site,
-		"from": p.From, "to": p.To, "now": now, "max": maxSession.Milliseconds(),
+		"company": c.ID, "user": p.User, "computer": p.Computer,
 		"lo": max(p.From.Add(-SessionLookaround).UnixMilli(), 0), "hi": p.To.Add(SessionLookaround),
 	}
+}
+
+// only gives the named values alone: the database refuses others.
+func (a args) only(names ...string) args {
+	out := make(args, len(names))
+	for _, n := range names {
+		out[n] = a[n]
+	}
+	return out
 }
 
 // seconds of milliseconds.

@@ -34,36 +34,36 @@ func (s refSession) activeMS() (sum int64) {
 
 // Ranks, in the order in which events of one millisecond are taken.
 const (
-	rankShutdown = 1
-	rankStartup  = 2
-	rankLogoff   = 3
-	rankLogon    = 4
-	rankWake     = 5
-	rankResume   = 6
-	rankSleep    = 7
-	rankPause    = 8
-	rankTwin     = 9
-	rankCrash    = 15
+	refShutdown = 1
+	refStartup  = 2
+	refLogoff   = 3
+	refLogon    = 4
+	refWake     = 5
+	refResume   = 6
+	refSleep    = 7
+	refPause    = 8
+	refTwin     = 9
+	refCrash    = 15
 )
 
 func refRank(t event.Type) int {
 	switch t {
 	case event.Shutdown:
-		return rankShutdown
+		return refShutdown
 	case event.Startup:
-		return rankStartup
+		return refStartup
 	case event.Logoff:
-		return rankLogoff
+		return refLogoff
 	case event.Logon:
-		return rankLogon
+		return refLogon
 	case event.Wake:
-		return rankWake
+		return refWake
 	case event.Unlock, event.Reconnect:
-		return rankResume
+		return refResume
 	case event.Sleep:
-		return rankSleep
+		return refSleep
 	case event.Lock, event.Disconnect:
-		return rankPause
+		return refPause
 	default:
 		return 0
 	}
@@ -84,8 +84,8 @@ type refMark struct {
 	ev   event.Event
 }
 
-func (m refMark) ends() bool  { return m.rank <= rankLogoff || m.rank == rankCrash }
-func (m refMark) opens() bool { return m.rank == rankLogon || m.rank == rankResume }
+func (m refMark) ends() bool  { return m.rank <= refLogoff || m.rank == refCrash }
+func (m refMark) opens() bool { return m.rank == refLogon || m.rank == refResume }
 
 func refSort(marks []refMark) {
 	slices.SortStableFunc(marks, func(a, b refMark) int {
@@ -170,14 +170,14 @@ func refPower(evs []event.Event) []refMark {
 	all := slices.Clone(switches)
 	switches = switches[:0]
 	for i, s := range all {
-		if s.rank == rankStartup && i > 0 && all[i-1].rank == rankStartup && s.t-all[i-1].t < 60_000 {
+		if s.rank == refStartup && i > 0 && all[i-1].rank == refStartup && s.t-all[i-1].t < 60_000 {
 			continue
 		}
 		switches = append(switches, s)
 		power = append(power, s)
 	}
 	for i, s := range switches {
-		if s.rank != rankStartup || (i > 0 && switches[i-1].rank == rankShutdown) {
+		if s.rank != refStartup || (i > 0 && switches[i-1].rank == refShutdown) {
 			continue
 		}
 		last := int64(-1)
@@ -187,7 +187,7 @@ func refPower(evs []event.Event) []refMark {
 			}
 		}
 		if last >= 0 {
-			power = append(power, refMark{t: last, rank: rankCrash})
+			power = append(power, refMark{t: last, rank: refCrash})
 		}
 	}
 	return power
@@ -204,16 +204,16 @@ func refKey(marks []refMark, now, maxSession int64) (out []refSession) {
 	}
 	for i := 0; i < len(marks); i++ {
 		m := marks[i]
-		if m.rank == rankLogon {
+		if m.rank == refLogon {
 			group := marks[i : i+1]
-			for i+1 < len(marks) && marks[i+1].t == m.t && marks[i+1].rank == rankLogon {
+			for i+1 < len(marks) && marks[i+1].t == m.t && marks[i+1].rank == refLogon {
 				i++
 				group = group[:len(group)+1]
 			}
-			twin := refTwin(edge, group)
+			twin := refIsTwin(edge, group)
 			edge = group
 			if twin { // it belongs to the open session and changes nothing
-				m.rank = rankTwin
+				m.rank = refTwin
 			} else {
 				finish(m.t)
 			}
@@ -229,13 +229,13 @@ func refKey(marks []refMark, now, maxSession int64) (out []refSession) {
 	return out
 }
 
-// refTwin tells whether logons are the UAC twin of those before: linked to them
+// refIsTwin tells whether logons are the UAC twin of those before: linked to them
 // with no end or other logon between.
-func refTwin(before, group []refMark) bool {
+func refIsTwin(before, group []refMark) bool {
 	linked := func(marks []refMark) []event.Event {
 		var out []event.Event
 		for _, m := range marks {
-			if m.rank == rankLogon && m.ev.LinkedLogonID != 0 {
+			if m.rank == refLogon && m.ev.LinkedLogonID != 0 {
 				out = append(out, m.ev)
 			}
 		}
@@ -264,13 +264,13 @@ func refSegment(segment []refMark, next, now, maxSession int64) (out []refSessio
 	tail := segment[len(segment)-1]
 	closed, reason := never, "superseded"
 	switch {
-	case tail.rank == rankLogoff:
+	case tail.rank == refLogoff:
 		closed, reason = tail.t, "logoff"
-	case tail.rank == rankShutdown:
+	case tail.rank == refShutdown:
 		closed, reason = tail.t, "shutdown"
-	case tail.rank == rankCrash:
+	case tail.rank == refCrash:
 		closed, reason = tail.t, "startup"
-	case tail.rank == rankStartup:
+	case tail.rank == refStartup:
 		closed, reason = segment[len(segment)-2].t, "startup"
 	case next != 0:
 		closed = next
@@ -286,7 +286,7 @@ func refSegment(segment []refMark, next, now, maxSession int64) (out []refSessio
 	for _, o := range starts {
 		s := refSession{
 			user: event.Fold(o.ev.User), computer: event.Fold(o.ev.Computer), site: o.ev.SiteID, logonType: o.ev.LogonType,
-			signedIn: o.rank == rankLogon, start: o.t, reason: reason, confidence: "inferred",
+			signedIn: o.rank == refLogon, start: o.t, reason: reason, confidence: "inferred",
 		}
 		ended := closed
 		if reason != "logoff" && o.t+maxSession < closed {
@@ -314,13 +314,13 @@ func refActive(segment []refMark, start, until int64) (out []refInterval) {
 	away, asleep := false, false
 	for i, m := range segment {
 		switch m.rank {
-		case rankLogon, rankResume:
+		case refLogon, refResume:
 			away, asleep = false, false
-		case rankPause:
+		case refPause:
 			away = true
-		case rankSleep:
+		case refSleep:
 			asleep = true
-		case rankWake:
+		case refWake:
 			asleep = false
 		}
 		end := until

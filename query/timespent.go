@@ -1,21 +1,14 @@
 package query
 
 import (
+	"cmp"
 	"context"
-	_ "embed" // the statements
+	"maps"
+	"math"
+	"slices"
+	"sort"
 	"time"
-
-	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 )
-
-//go:embed timespent_units.sql
-var timeSpentUnitsSQL string
-
-//go:embed timespent_total.sql
-var timeSpentTotalSQL string
-
-//go:embed timespent_daily.sql
-var timeSpentDailySQL string
 
 // TimeSpentSpec says what the time-spent report takes.
 var TimeSpentSpec = &Spec{
@@ -55,80 +48,188 @@ type TimeSpentReport struct {
 // person's overlapping sessions count once; people, and where the group is by
 // computer or site a person's computers or sites, add up.
 func (r *Reports) TimeSpent(ctx context.Context, c Company, p Params) (*TimeSpentReport, error) {
+	t := &timeSpent{p: p, days: []Day{{Start: p.From.UnixMilli(), End: p.To.UnixMilli()}}, groups: map[timeGroup]*timeSum{}}
+	if p.Grouped("day") {
+		t.days = Days(p.From, p.To, p.Zone())
+	}
+	now := r.sessionNow(p)
+	if err := r.eachSession(ctx, c, p, now, t.take); err != nil {
+		return nil, err
+	}
+	t.endPerson()
+
+	groups := slices.SortedFunc(maps.Keys(t.groups), compareTimeGroups)
 	limit := p.Limit
 	if limit <= 0 {
 		limit = DefaultLimit
 	}
-	now := r.sessionNow(p)
-	daily := p.Grouped("day")
-	a := sessionArgs(c, p, now)
-	a["by_user"], a["by_computer"], a["by_site"] = p.Grouped("user"), p.Grouped("computer"), p.Grouped("site")
-	a["limit"], a["offset"] = limit+1, p.page.Offset
-	tail := timeSpentTotalSQL
-	var days map[int64]string
-	if daily {
-		tail = timeSpentDailySQL
-		a["bounds"] = DayBounds(p.From, p.To, p.Zone())
-		days = make(map[int64]string)
-		for _, d := range Days(p.From, p.To, p.Zone()) {
-			days[d.Start] = d.Date
-		}
+	groups = groups[min(p.page.Offset, len(groups)):]
+	out := &TimeSpentReport{Header: r.header("time-spent", c, p), GroupBy: p.GroupBy}
+	if len(groups) > limit {
+		groups = groups[:limit]
+		out.NextCursor = p.cursor(page{Offset: p.page.Offset + limit, Now: now})
 	}
-	sites := map[uint32]string(nil)
+	var sites map[uint32]string
 	if p.Grouped("site") {
 		sites = r.siteLabels(ctx, c)
 	}
-	out := &TimeSpentReport{Header: r.header("time-spent", c, p), GroupBy: p.GroupBy, Rows: make([]TimeSpentRow, 0, min(limit, 256))}
-	err := r.query(ctx, sessionSQL+timeSpentUnitsSQL+tail+sessionSettings, a, func(row driver.Rows) error {
-		var t TimeSpentRow
-		var foldedUser, foldedComputer string
-		var bucket, total, active, sum, sumActive, first, last int64
-		if err := row.Scan(&bucket, &foldedUser, &foldedComputer, &t.SiteID, &t.User, &t.Computer, &t.Users, &t.Sessions, &t.InferredSessions,
-			&total, &active, &sum, &sumActive, &first, &last); err != nil {
-			return err
+	out.Rows = make([]TimeSpentRow, len(groups))
+	for i, g := range groups {
+		sum := t.groups[g]
+		row := TimeSpentRow{
+			User: sum.userName, Computer: sum.computerName, SiteID: g.site, Site: sites[g.site],
+			Users: sum.users, Sessions: sum.sessions, InferredSessions: sum.inferred,
+			TotalSeconds: seconds(sum.total), ActiveSeconds: seconds(sum.active), PausedSeconds: seconds(sum.total - sum.active),
+			SumSeconds: seconds(sum.plain), SumActiveSeconds: seconds(sum.plainActive),
+			First: time.UnixMilli(sum.first).In(p.Zone()), Last: time.UnixMilli(sum.last).In(p.Zone()),
 		}
-		t.Day, t.Site = days[bucket], sites[t.SiteID]
-		t.TotalSeconds, t.ActiveSeconds, t.PausedSeconds = seconds(total), seconds(active), seconds(total-active)
-		t.SumSeconds, t.SumActiveSeconds = seconds(sum), seconds(sumActive)
-		t.First, t.Last = time.UnixMilli(first).In(p.Zone()), time.UnixMilli(last).In(p.Zone())
-		out.Rows = append(out.Rows, t)
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if len(out.Rows) > limit {
-		out.Rows = out.Rows[:limit:limit]
-		out.NextCursor = p.cursor(page{Offset: p.page.Offset + limit, Now: now})
+		if p.Grouped("day") {
+			row.Day = t.days[g.day].Date
+		}
+		out.Rows[i] = row
 	}
 	return out, nil
 }
 
-// peakTail walks the starts and ends of all sessions, clipped to the range.
-// peak_people counts a person once however many sessions are open.
-const peakTail = `,
-edges AS (
-    SELECT user, greatest(start, {from:Int64}) AS s, least(until, {to:Int64}) AS e FROM sessions
-    WHERE start < {to:Int64} AND until > {from:Int64} AND until > start AND ({site:UInt32} = 0 OR site_id = {site:UInt32})
-),
-people AS (
-    SELECT arrayJoin(arrayFilter((t, d, before) -> (d > 0) != (before > 0),
-               arrayZip(marks, depth, arrayPopBack(arrayPushFront(depth, toInt64(0)))), depth, arrayPopBack(arrayPushFront(depth, toInt64(0))))) AS edge,
-           arraySort(arrayConcat(groupArray(s * 2 + 1), groupArray(e * 2))) AS marks,
-           arrayCumSum(m -> toInt64(2 * bitAnd(m, 1) - 1), marks) AS depth
-    FROM edges GROUP BY user
-)
-SELECT kind, peak, at FROM (
-    SELECT 0 AS kind, toInt64(arrayMax(depth)) AS peak, bitShiftRight(marks[indexOf(depth, arrayMax(depth))], 1) AS at,
-           arraySort(arrayConcat(groupArray(s * 2 + 1), groupArray(e * 2))) AS marks,
-           arrayCumSum(m -> toInt64(2 * bitAnd(m, 1) - 1), marks) AS depth
-    FROM edges
-    UNION ALL
-    SELECT 1 AS kind, toInt64(arrayMax(depth)) AS peak, bitShiftRight(marks[indexOf(depth, arrayMax(depth))], 1) AS at,
-           arraySort(groupArray(edge.1)) AS marks,
-           arrayCumSum(m -> toInt64(2 * bitAnd(m, 1) - 1), marks) AS depth
-    FROM people
-)` + sessionSettings
+// timeGroup names a row; what the grouping leaves out is zero.
+type timeGroup struct {
+	day            int // in the report's days
+	user, computer string
+	site           uint32
+}
+
+func compareTimeGroups(a, b timeGroup) int {
+	return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.user, b.user), cmp.Compare(a.computer, b.computer), cmp.Compare(a.site, b.site))
+}
+
+// timeSum is a row as it is added up, in milliseconds.
+type timeSum struct {
+	userName, computerName    string
+	users, sessions, inferred uint64
+	total, active             int64 // a unit's overlaps once
+	plain, plainActive        int64
+	first, last               int64
+	lastUser                  string // the person that users counts last: they come one after the other
+}
+
+// timeUnit is what overlaps are counted once in: a person, or a person at one
+// computer or site.
+type timeUnit struct {
+	computer string
+	site     uint32
+}
+
+type timeStay struct {
+	computerName  string
+	whole, active []interval
+}
+
+// timeSpent adds up sessions that come person by person.
+type timeSpent struct {
+	p      Params
+	days   []Day
+	groups map[timeGroup]*timeSum
+
+	user, userName string
+	stays          map[timeUnit]*timeStay // of the person at hand
+}
+
+func (t *timeSpent) take(s *span) error {
+	if s.user != t.user {
+		t.endPerson()
+		t.user, t.userName, t.stays = s.user, s.userName, map[timeUnit]*timeStay{}
+	}
+	t.userName = max(t.userName, s.userName)
+	var u timeUnit
+	if t.p.Grouped("computer") {
+		u.computer = s.computer
+	}
+	if t.p.Grouped("site") {
+		u.site = s.site
+	}
+	stay := t.stays[u]
+	if stay == nil {
+		stay = &timeStay{}
+		t.stays[u] = stay
+	}
+	stay.computerName = max(stay.computerName, s.computerName)
+	stay.whole = append(stay.whole, interval{s.start, s.until})
+	stay.active = append(stay.active, s.active...)
+	eachDay(t.days, interval{s.start, s.until}, func(day int, part interval) {
+		sum := t.sum(day, u, stay)
+		sum.sessions++
+		if s.confidence != "logged" {
+			sum.inferred++
+		}
+		sum.first, sum.last = min(sum.first, part.start), max(sum.last, part.end)
+	})
+	return nil
+}
+
+// sum is the row that a unit's part of a day belongs to.
+func (t *timeSpent) sum(day int, u timeUnit, stay *timeStay) *timeSum {
+	g := timeGroup{day: day, computer: u.computer, site: u.site}
+	if t.p.Grouped("user") {
+		g.user = t.user
+	}
+	sum := t.groups[g]
+	if sum == nil {
+		sum = &timeSum{first: math.MaxInt64}
+		t.groups[g] = sum
+	}
+	if sum.lastUser != t.user || sum.users == 0 {
+		sum.users++
+		sum.lastUser = t.user
+	}
+	if t.p.Grouped("user") {
+		sum.userName = max(sum.userName, t.userName)
+	}
+	if t.p.Grouped("computer") {
+		sum.computerName = max(sum.computerName, stay.computerName)
+	}
+	return sum
+}
+
+// endPerson adds the time of the person at hand.
+func (t *timeSpent) endPerson() {
+	for u, stay := range t.stays {
+		add := func(intervals []interval, to func(*timeSum) *int64) {
+			for _, i := range intervals {
+				eachDay(t.days, i, func(day int, part interval) {
+					*to(t.sum(day, u, stay)) += part.end - part.start
+				})
+			}
+		}
+		add(stay.whole, func(s *timeSum) *int64 { return &s.plain })
+		add(stay.active, func(s *timeSum) *int64 { return &s.plainActive })
+		add(union(stay.whole), func(s *timeSum) *int64 { return &s.total })
+		add(union(stay.active), func(s *timeSum) *int64 { return &s.active })
+	}
+	t.stays = nil
+}
+
+// eachDay cuts an interval at the days' bounds and leaves out what lies outside all
+// of them. An interval of no length is on the day that it is in.
+func eachDay(days []Day, i interval, fn func(day int, part interval)) {
+	n := sort.Search(len(days), func(n int) bool { return days[n].End > i.start })
+	for ; n < len(days) && (days[n].Start < i.end || (i.start == i.end && days[n].Start <= i.start)); n++ {
+		fn(n, interval{max(i.start, days[n].Start), min(i.end, days[n].End)})
+	}
+}
+
+// union sorts intervals and joins those that touch or overlap.
+func union(list []interval) []interval {
+	slices.SortFunc(list, func(a, b interval) int { return cmp.Compare(a.start, b.start) })
+	out := make([]interval, 0, len(list))
+	for _, i := range list {
+		if n := len(out); n > 0 && i.start <= out[n-1].end {
+			out[n-1].end = max(out[n-1].end, i.end)
+		} else {
+			out = append(out, i)
+		}
+	}
+	return out
+}
 
 // Peak is the greatest number of sessions open at one instant, and of people.
 type Peak struct {
@@ -141,22 +242,54 @@ type Peak struct {
 // peakConcurrency finds the peaks within the range. Sessions are [start, end):
 // one that ends where another begins does not overlap it.
 func (r *Reports) peakConcurrency(ctx context.Context, c Company, p Params) (Peak, error) {
-	var out Peak
-	err := r.query(ctx, sessionSQL+peakTail, sessionArgs(c, p, r.now().UnixMilli()), func(row driver.Rows) error {
-		var kind uint8
-		var peak, at int64
-		if err := row.Scan(&kind, &peak, &at); err != nil {
-			return err
+	from, to := p.From.UnixMilli(), p.To.UnixMilli()
+	var sessions, people, person []interval
+	user := ""
+	endPerson := func() {
+		people = append(people, union(person)...)
+		person = person[:0]
+	}
+	err := r.eachSession(ctx, c, p, r.now().UnixMilli(), func(s *span) error {
+		if s.user != user {
+			endPerson()
+			user = s.user
 		}
-		if peak <= 0 {
-			return nil
-		}
-		if t := time.UnixMilli(at).In(p.Zone()); kind == 0 {
-			out.Sessions, out.SessionsAt = peak, t
-		} else {
-			out.People, out.PeopleAt = peak, t
+		if i := (interval{max(s.start, from), min(s.until, to)}); i.end > i.start {
+			sessions, person = append(sessions, i), append(person, i)
 		}
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return Peak{}, err
+	}
+	endPerson()
+	var out Peak
+	var at int64
+	if out.Sessions, at = deepest(sessions); out.Sessions > 0 {
+		out.SessionsAt = time.UnixMilli(at).In(p.Zone())
+	}
+	if out.People, at = deepest(people); out.People > 0 {
+		out.PeopleAt = time.UnixMilli(at).In(p.Zone())
+	}
+	return out, nil
+}
+
+// deepest is the greatest number of intervals that hold one instant, and the first such.
+func deepest(list []interval) (depth, at int64) {
+	starts, ends := make([]int64, len(list)), make([]int64, len(list))
+	for n, i := range list {
+		starts[n], ends[n] = i.start, i.end
+	}
+	slices.Sort(starts)
+	slices.Sort(ends)
+	over := 0
+	for n, start := range starts {
+		for over < len(ends) && ends[over] <= start {
+			over++
+		}
+		if open := int64(n + 1 - over); open > depth {
+			depth, at = open, start
+		}
+	}
+	return depth, at
 }

@@ -1,0 +1,356 @@
+package query
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// Ranks of events, in the order in which those of one millisecond are taken.
+// Those up to rankLogoff, and rankCrash, end a session.
+const (
+	rankShutdown = 1
+	rankStartup  = 2
+	rankLogoff   = 3
+	rankLogon    = 4
+	rankWake     = 5
+	rankResume   = 6 // unlock or reconnect
+	rankSleep    = 7
+	rankPause    = 8 // lock or disconnect
+	rankTwin     = 9 // the logon of the UAC twin of an open one
+	rankCrash    = 15
+
+	rankBits = 4
+	rankMask = 1<<rankBits - 1
+)
+
+// sameBoot is how far apart the startups are that one boot writes.
+const sameBoot = time.Minute
+
+// mark is one event on the line of a session.
+type mark struct {
+	code int64 // milliseconds << rankBits | rank
+	tag  uint64
+}
+
+func (m mark) time() int64 { return m.code >> rankBits }
+func (m mark) rank() int   { return int(m.code & rankMask) }
+func (m mark) ends() bool  { return m.rank() <= rankLogoff || m.rank() == rankCrash }
+func (m mark) opens() bool { return m.rank() == rankLogon || m.rank() == rankResume }
+
+func compareMarks(a, b mark) int {
+	switch {
+	case a.code != b.code:
+		if a.code < b.code {
+			return -1
+		}
+		return 1
+	case a.tag < b.tag:
+		return -1
+	case a.tag > b.tag:
+		return 1
+	}
+	return 0
+}
+
+// linkedLogon is a logon that names the logon id of its UAC twin.
+type linkedLogon struct {
+	code       int64
+	id, linked uint64
+}
+
+// interval is [start, end) in Unix milliseconds.
+type interval struct{ start, end int64 }
+
+// span is one session as it is made, times in Unix milliseconds.
+type span struct {
+	user, computer         string // folded
+	userName, computerName string
+	logonID                uint64
+	site                   uint32
+	logonType              uint8
+	signedIn               bool // opened by a logon, not by an unlock
+	elevated               bool
+	start, until           int64 // until is the end, or now while open
+	active                 []interval
+	reason, confidence     string
+}
+
+func (s *span) activeMS() (sum int64) {
+	for _, i := range s.active {
+		sum += i.end - i.start
+	}
+	return sum
+}
+
+// track is the events of one user, computer and logon id; a row of session_tracks.sql.
+type track struct {
+	id                     uint64
+	userName, computerName string
+	elevated               bool
+	marks                  []mark
+	linked                 []linkedLogon
+}
+
+// walker makes sessions of tracks, as docs/reports.md defines them. The plain Go
+// of the same rules that it is held against is in session_reference_test.go.
+type walker struct {
+	now, maxSession int64
+	power           map[string][]mark // by computer, sorted
+	emit            func(*span) error
+
+	line []mark // reused
+}
+
+// setPower takes what befell a computer: its switches, sleeps and wakes, in any
+// order, and when it was last seen before each crash.
+func (w *walker) setPower(computer string, marks []mark, lastSeen []int64) {
+	slices.SortFunc(marks, compareMarks)
+	kept := marks[:0:0]
+	before := mark{}
+	for _, m := range marks {
+		if m.rank() > rankStartup {
+			kept = append(kept, m)
+			continue
+		}
+		again := m.rank() == rankStartup && before.rank() == rankStartup && m.time()-before.time() < sameBoot.Milliseconds()
+		before = m
+		if !again {
+			kept = append(kept, m)
+		}
+	}
+	for _, t := range lastSeen {
+		kept = append(kept, mark{code: t<<rankBits | rankCrash})
+	}
+	slices.SortFunc(kept, compareMarks)
+	w.power[computer] = kept
+}
+
+// walk makes the sessions of one person at one computer.
+func (w *walker) walk(user, computer string, tracks []track) error {
+	for _, key := range joinTwins(tracks) {
+		if err := w.walkKey(user, computer, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// joinTwins makes one track of the two logon ids that UAC gives an
+// administrator, under the lower one.
+func joinTwins(tracks []track) []*track {
+	var low map[uint64]uint64
+	for _, t := range tracks {
+		for _, l := range t.linked {
+			if l.id == 0 {
+				continue
+			}
+			if low == nil {
+				low = map[uint64]uint64{}
+			}
+			least := min(l.id, l.linked)
+			for _, id := range [...]uint64{l.id, l.linked} {
+				if have, ok := low[id]; !ok || least < have {
+					low[id] = least
+				}
+			}
+		}
+	}
+	out := make([]*track, 0, len(tracks))
+	at := map[uint64]*track(nil)
+	for i := range tracks {
+		t := &tracks[i]
+		if l, ok := low[t.id]; ok {
+			t.id = l
+		}
+		if low != nil {
+			if at == nil {
+				at = map[uint64]*track{}
+			}
+			if first := at[t.id]; first != nil {
+				first.marks = append(first.marks, t.marks...)
+				first.linked = append(first.linked, t.linked...)
+				first.elevated = first.elevated || t.elevated
+				first.userName, first.computerName = max(first.userName, t.userName), max(first.computerName, t.computerName)
+				continue
+			}
+			at[t.id] = t
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// walkKey merges a key's own events with what befell the computer and cuts the line
+// into segments: a segment begins with a logon or after an end.
+func (w *walker) walkKey(user, computer string, key *track) error {
+	slices.SortFunc(key.marks, compareMarks)
+	line := append(w.line[:0], key.marks...)
+	first, final := key.marks[0].code, key.marks[len(key.marks)-1].code
+	for _, m := range w.power[computer] {
+		if m.code < first {
+			continue
+		}
+		line = append(line, m)
+		if m.code > final && m.ends() {
+			break // nothing of this key comes after it
+		}
+	}
+	slices.SortFunc(line, compareMarks)
+	// Of events alike in one millisecond the first stands for all.
+	line = slices.CompactFunc(line, func(a, b mark) bool { return a.code == b.code })
+	w.line = line
+	if len(key.linked) > 1 {
+		markTwins(line, key.linked)
+	}
+	begin := 0
+	for i, m := range line {
+		if m.rank() == rankLogon && i > begin {
+			if err := w.segment(user, computer, key, line[begin:i], m.time()); err != nil {
+				return err
+			}
+			begin = i
+		}
+		if m.ends() {
+			if err := w.segment(user, computer, key, line[begin:i+1], 0); err != nil {
+				return err
+			}
+			begin = i + 1
+		}
+	}
+	if begin < len(line) {
+		return w.segment(user, computer, key, line[begin:], 0)
+	}
+	return nil
+}
+
+// markTwins turns those logons into rankTwin that belong to the session open already:
+// linked to the logon before, with no end and no other logon between.
+func markTwins(line []mark, linked []linkedLogon) {
+	slices.SortFunc(linked, func(a, b linkedLogon) int {
+		if c := compareMarks(mark{code: a.code}, mark{code: b.code}); c != 0 {
+			return c
+		}
+		if c := compareMarks(mark{tag: a.id}, mark{tag: b.id}); c != 0 {
+			return c
+		}
+		return compareMarks(mark{tag: a.linked}, mark{tag: b.linked})
+	})
+	var twins []int64
+	for i := 1; i < len(linked); i++ {
+		g, h := linked[i-1], linked[i]
+		if h.linked != g.id || h.code <= g.code {
+			continue
+		}
+		between := slices.ContainsFunc(line, func(m mark) bool {
+			return m.code > g.code && m.code < h.code && (m.ends() || m.rank() == rankLogon)
+		})
+		if !between {
+			twins = append(twins, h.code)
+		}
+	}
+	for i := range line {
+		if slices.Contains(twins, line[i].code) {
+			line[i].code += rankTwin - rankLogon
+		}
+	}
+}
+
+// never is an end that no event tells.
+const never = math.MaxInt64 >> rankBits
+
+// segment makes the sessions of one segment. next is when the logon right after it
+// came, 0 where none did.
+func (w *walker) segment(user, computer string, key *track, seg []mark, next int64) error {
+	open := slices.IndexFunc(seg, mark.opens)
+	if open < 0 {
+		return nil
+	}
+	tail := seg[len(seg)-1]
+	closed, reason := int64(never), "superseded"
+	switch tail.rank() {
+	case rankLogoff:
+		closed, reason = tail.time(), "logoff"
+	case rankShutdown:
+		closed, reason = tail.time(), "shutdown"
+	case rankCrash:
+		closed, reason = tail.time(), "startup"
+	case rankStartup:
+		// A stop was logged, and something after it: that is the last that is known.
+		closed, reason = seg[len(seg)-2].time(), "startup"
+	default:
+		if next != 0 {
+			closed = next
+		}
+	}
+	for open < len(seg) {
+		opener := seg[open]
+		s := &span{
+			user: user, computer: computer, userName: key.userName, computerName: key.computerName, logonID: key.id, elevated: key.elevated,
+			site: uint32(opener.tag >> 8), logonType: uint8(opener.tag), //nolint:gosec // a tag is a uint32 and a uint8
+			signedIn: opener.rank() == rankLogon, start: opener.time(), reason: reason, confidence: "inferred",
+		}
+		// Without a logged logoff a session lasts no longer than maxSession, and what
+		// opens after that is a new one.
+		ended := closed
+		upTo := len(seg)
+		if reason != "logoff" {
+			limit := s.start + w.maxSession
+			if limit < closed {
+				ended, s.reason = limit, "max_session"
+			}
+			upTo = open + 1
+			for upTo < len(seg) && !(seg[upTo].opens() && seg[upTo].time() >= limit) {
+				upTo++
+			}
+		}
+		switch {
+		case ended > w.now:
+			s.reason, s.confidence = "open", "open"
+		case s.reason == "logoff", s.reason == "shutdown":
+			s.confidence = "logged"
+		}
+		s.until = max(s.start, min(ended, w.now))
+		// Two logons of one key in the same millisecond are one.
+		if s.reason != "superseded" || ended != s.start {
+			s.active = activeStretches(seg[open:upTo], s.until)
+			if err := w.emit(s); err != nil {
+				return err
+			}
+		}
+		open = upTo
+	}
+	return nil
+}
+
+// activeStretches are when a session is neither away (locked, disconnected) nor
+// asleep. Its first mark opens it.
+func activeStretches(marks []mark, until int64) []interval {
+	var out []interval
+	away, asleep := false, false
+	for i, m := range marks {
+		switch m.rank() {
+		case rankLogon, rankResume:
+			away, asleep = false, false
+		case rankPause:
+			away = true
+		case rankSleep:
+			asleep = true
+		case rankWake:
+			asleep = false
+		}
+		end := until
+		if i+1 < len(marks) {
+			end = min(until, marks[i+1].time())
+		}
+		if away || asleep || end <= m.time() {
+			continue
+		}
+		if n := len(out); n > 0 && out[n-1].end == m.time() {
+			out[n-1].end = end
+		} else {
+			out = append(out, interval{m.time(), end})
+		}
+	}
+	return out
+}
