@@ -46,7 +46,7 @@ func TestWriterSurvivesEngineKills(t *testing.T) {
 			events := drawEvents(r, 1000, 400_000)
 			remember(want, events)
 			appendEvents(t, s, events)
-			time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
+			time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
 		}
 		for e.Pid() <= 0 || !e.Ready() { // it may be dead yet of the kill before; 0 would be our own process group
 			time.Sleep(10 * time.Millisecond)
@@ -193,6 +193,6 @@ func writerProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Printf("durable %d\n", n)
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(40 * time.Millisecond) // about as fast as it goes in, so that kills meet every stage
 	}
 }

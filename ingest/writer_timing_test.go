@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,10 +89,18 @@ func processCPU(t testing.TB, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// BenchmarkWriter is the writer alone: from a full queue into ClickHouse.
+// BenchmarkWriter is the writer alone: from a full queue into ClickHouse. `shared` looks every event up there.
 func BenchmarkWriter(b *testing.B) {
-	for _, parallel := range []int{1, 2} {
-		b.Run(fmt.Sprintf("parallel=%d", parallel), func(b *testing.B) {
+	var lock sync.Mutex
+	for _, c := range []struct {
+		name string
+		opts WriterOptions
+	}{
+		{"parallel=1", WriterOptions{Parallel: 1}},
+		{"parallel=2", WriterOptions{Parallel: 2}},
+		{"shared", WriterOptions{Shared: true, Lock: func(context.Context) (func(), error) { lock.Lock(); return lock.Unlock, nil }}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
 			n := timingRows()
 			var took time.Duration
 			for range b.N {
@@ -100,7 +109,7 @@ func BenchmarkWriter(b *testing.B) {
 				appendEvents(b, q, shiftEvents(0, n))
 				runtime.GC()
 				began, meter := time.Now(), startMeter(b)
-				w, stop := runWriter(b, conn, q, WriterOptions{Parallel: parallel})
+				w, stop := runWriter(b, conn, q, c.opts)
 				flush(b, w)
 				took += time.Since(began)
 				meter.report(b, n)
