@@ -3,7 +3,6 @@ package query
 import (
 	"context"
 	_ "embed" // the statements
-	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -25,9 +24,6 @@ const (
 	// RecordIDDrop is how far a log's record ids must fall to be a numbering
 	// that began anew rather than records written at the same moment.
 	RecordIDDrop = 1000
-	// namesPerStatement bounds the names that one statement is given: bound
-	// values travel in the request's address, which servers limit to 1 MiB.
-	namesPerStatement = 100
 )
 
 // CoverageSpec is the coverage report's parameters.
@@ -167,25 +163,24 @@ func (r *Reports) coverageRows(ctx context.Context, c Company, p Params) (rows [
 	return rows, names, err
 }
 
+// coverageLogs reads the logs of a page's computers, which are neighbours in the order of their names.
 func (r *Reports) coverageLogs(ctx context.Context, c Company, p Params, computers []string) (map[string][]LogCoverage, error) {
 	out := make(map[string][]LogCoverage, len(computers))
-	for part := range slices.Chunk(computers, namesPerStatement) {
-		w := where(c).during(p).matching(p)
-		w.args["computers"], w.args["drop"] = part, RecordIDDrop
-		err := r.query(ctx, w.in(coverageRecordsSQL), w.args, func(q driver.Rows) error {
-			var (
-				name string
-				l    LogCoverage
-			)
-			if err := q.Scan(&name, &l.Channel, &l.Numberings, &l.Records, &l.Missing, &l.LargestGap, &l.Gaps); err != nil {
-				return err
-			}
-			out[name] = append(out[name], l)
-			return nil
-		})
-		if err != nil {
-			return nil, err
-		}
+	if len(computers) == 0 {
+		return out, nil
 	}
-	return out, nil
+	w := where(c).during(p).matching(p)
+	w.args["first"], w.args["last"], w.args["drop"] = computers[0], computers[len(computers)-1], RecordIDDrop
+	err := r.query(ctx, w.in(coverageRecordsSQL), w.args, func(q driver.Rows) error {
+		var (
+			name string
+			l    LogCoverage
+		)
+		if err := q.Scan(&name, &l.Channel, &l.Numberings, &l.Records, &l.Missing, &l.LargestGap, &l.Gaps); err != nil {
+			return err
+		}
+		out[name] = append(out[name], l)
+		return nil
+	})
+	return out, err
 }

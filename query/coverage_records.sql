@@ -9,7 +9,7 @@ WITH logs AS (
                records, arrayPopBack(arrayPushFront(records, records[1]))) AS numberings
     FROM events
     WHERE /*where*/
-      AND record_id != 0 AND has({computers:Array(String)}, toString(computer))
+      AND record_id != 0 AND computer >= {first:String} AND computer <= {last:String}
     GROUP BY computer, channel
 )
 SELECT name, log, count() AS numberings, sum(length(ids)) AS held, toUInt64(sum(ids[-1] - ids[1] + 1 - length(ids))) AS missing,

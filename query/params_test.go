@@ -3,6 +3,7 @@ package query
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -220,6 +221,35 @@ func TestCursors(t *testing.T) {
 	}
 }
 
+// A forged key of a place is refused, whatever is wrong with it.
+func TestForgedPlaces(t *testing.T) {
+	good := []string{"1746090000000", "pc-1", "ann", "1", "18446744073709551615", "0", "4624", "7"}
+	if p, err := readPlace(good); err != nil || p.time != 1746090000000 || p.computer != "pc-1" || p.eventID != 4624 {
+		t.Errorf("%+v %v", p, err)
+	}
+	for i, bad := range map[int][]string{
+		0: {"", "-1", "x", "9999999999999999", "007"}, 1: {strings.Repeat("x", 5000)}, 2: {strings.Repeat("x", 5000)},
+		3: {"256", ""}, 4: {"18446744073709551616"}, 5: {"-1"}, 6: {"65536"}, 7: {"1.0"},
+	} {
+		for _, value := range bad {
+			key := slices.Clone(good)
+			key[i] = value
+			if p, err := readPlace(key); !errors.Is(err, errCursor) {
+				t.Errorf("%d: %q was taken: %+v", i, value, p)
+			}
+		}
+	}
+	for _, key := range [][]string{{}, good[:7], append(slices.Clone(good), "x")} {
+		if _, err := readPlace(key); !errors.Is(err, errCursor) {
+			t.Errorf("%q was taken", key)
+		}
+	}
+	r := New(nil, Options{})
+	if _, err := r.Search(t.Context(), testCompany, Params{From: testNow, To: testNow.Add(1), Limit: 1, page: page{Key: []string{}}}); !errors.Is(err, errCursor) {
+		t.Errorf("an empty place: %v", err)
+	}
+}
+
 func FuzzParams(f *testing.F) {
 	for _, s := range []string{"", "from=-30d&to=now", "from=2025-03-30&tz=Europe/London&group_by=day", "type=all&logon_type=2,none", "cursor=eyJ2IjoxfQ", "at=now", "user=%00"} {
 		f.Add(s, uint8(0))
@@ -242,7 +272,7 @@ func FuzzParams(f *testing.F) {
 			t.Fatalf("%s gives the range %v to %v", query, p.From, p.To)
 		}
 		if p.page.Key != nil {
-			_ = where(testCompany).after(p.page.Key) // it refuses or takes, and never panics
+			_, _ = readPlace(p.page.Key) // it refuses or takes, and never panics
 		}
 	})
 }

@@ -3,7 +3,6 @@ package query
 import (
 	"context"
 	_ "embed" // the statement
-	"fmt"
 	"net/netip"
 	"strconv"
 	"time"
@@ -77,19 +76,44 @@ type EventRow struct {
 	e event.Event // for its place in the order
 }
 
+// Windows of time in which a page is looked for, the newest first: a page of a busy
+// company is found in the first one, whatever the range.
+const (
+	firstSearchWindow = 24 * time.Hour
+	searchWindowGrows = 8 // times, with each window
+)
+
 // Search finds events, newest first.
 func (r *Reports) Search(ctx context.Context, c Company, p Params) (*SearchReport, error) {
 	report := &SearchReport{Header: r.header("events", c, p)}
-	w := where(c).during(p).matching(p)
+	end := p.To
+	var before *place
 	if p.page.Key != nil {
-		if err := w.after(p.page.Key); err != nil {
+		var err error
+		if before, err = readPlace(p.page.Key); err != nil {
 			return nil, err
 		}
+		if last := time.UnixMilli(int64(before.time) + 1); last.Before(end) { //nolint:gosec // checked to be below maxTime
+			end = last
+		}
 	}
-	w.args["limit"] = p.Limit + 1
-	rows, err := r.events(ctx, c, p, w)
-	if err != nil {
-		return nil, err
+	var rows []EventRow
+	for window := firstSearchWindow; p.From.Before(end) && len(rows) <= p.Limit; window *= searchWindowGrows {
+		part := p
+		part.To = end
+		if begin := end.Add(-window); begin.After(p.From) && window < MaxRange {
+			part.From = begin
+		}
+		w := where(c).during(part).matching(p)
+		if before != nil {
+			w.after(before)
+		}
+		w.args["limit"] = p.Limit + 1 - len(rows)
+		found, err := r.events(ctx, c, p, w)
+		if err != nil {
+			return nil, err
+		}
+		rows, end = append(rows, found...), part.From
 	}
 	if len(rows) > p.Limit {
 		rows = rows[:p.Limit:p.Limit]
@@ -212,34 +236,47 @@ func keyOf(e *event.Event) []string {
 	}
 }
 
-// after adds that events must come after (lie before, in time) the one of a key.
-// The bare time stands beside the whole key so that the index is used.
-func (w *conditions) after(key []string) error {
+// place is an event's place in the order, read from a cursor.
+type place struct {
+	time                          uint64 // Unix milliseconds
+	computer, user                string
+	typ                           uint64
+	logon, record, eventID, chash uint64
+}
+
+// readPlace reads what keyOf wrote. Anything else is no cursor of ours.
+func readPlace(key []string) (*place, error) {
 	const parts = 8
-	if len(key) != parts {
-		return errCursor
+	if len(key) != parts || len(key[1]) > maxKeyName || len(key[2]) > maxKeyName {
+		return nil, errCursor
 	}
-	numbers := make([]uint64, parts)
-	for i, bits := range [parts]int{0: 63, 3: 8, 4: 64, 5: 64, 6: 16, 7: 64} {
-		if bits == 0 {
-			if len(key[i]) > event.MaxName*4 {
-				return errCursor
-			}
-			continue
+	p := &place{computer: key[1], user: key[2]}
+	for _, n := range []struct {
+		text string
+		bits int
+		to   *uint64
+	}{{key[0], 63, &p.time}, {key[3], 8, &p.typ}, {key[4], 64, &p.logon}, {key[5], 64, &p.record}, {key[6], 16, &p.eventID}, {key[7], 64, &p.chash}} {
+		v, err := strconv.ParseUint(n.text, 10, n.bits)
+		if err != nil || strconv.FormatUint(v, 10) != n.text {
+			return nil, errCursor
 		}
-		n, err := strconv.ParseUint(key[i], 10, bits)
-		if err != nil || fmt.Sprint(n) != key[i] {
-			return errCursor
-		}
-		numbers[i] = n
+		*n.to = v
 	}
-	if numbers[0] > uint64(maxTime.UnixMilli()) {
-		return errCursor
+	if p.time > uint64(maxTime.UnixMilli()) { //nolint:gosec // a constant after 1970
+		return nil, errCursor
 	}
-	w.add(`time <= fromUnixTimestamp64Milli({k_time:Int64}, 'UTC')
+	return p, nil
+}
+
+// maxKeyName is the longest name in a cursor: folding can make a name longer.
+const maxKeyName = 4 * event.MaxName
+
+// after adds that events come after a place: they lie before it in time. The
+// bare time stands beside the whole key so that the index is used.
+func (w *conditions) after(p *place) *conditions {
+	return w.add(`time <= fromUnixTimestamp64Milli({k_time:Int64}, 'UTC')
   AND (toUnixTimestamp64Milli(time), computer, user, toUInt8(type), logon_id, record_id, event_id, content_hash)
     < ({k_time:Int64}, {k_computer:String}, {k_user:String}, {k_type:UInt8}, {k_logon:UInt64}, {k_record:UInt64}, {k_event:UInt16}, {k_hash:UInt64})`,
-		"k_time", numbers[0], "k_computer", key[1], "k_user", key[2], "k_type", numbers[3],
-		"k_logon", numbers[4], "k_record", numbers[5], "k_event", numbers[6], "k_hash", numbers[7])
-	return nil
+		"k_time", p.time, "k_computer", p.computer, "k_user", p.user, "k_type", p.typ,
+		"k_logon", p.logon, "k_record", p.record, "k_event", p.eventID, "k_hash", p.chash)
 }
