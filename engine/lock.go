@@ -10,6 +10,14 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
+)
+
+// lockPatience is how long a start waits for the process that has the directory: one that was
+// killed needs up to a second or two to end. After it the directory counts as in use.
+const (
+	lockPatience = 5 * time.Second
+	lockPoll     = 50 * time.Millisecond
 )
 
 // lockDir claims the data directory for this process. ClickHouse has a lock of
@@ -19,7 +27,13 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, diskError(dir, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for end := time.Now().Add(lockPatience); errors.Is(err, syscall.EWOULDBLOCK) && time.Now().Before(end); {
+		// The engine of a server that was killed a moment ago is still giving its memory back.
+		time.Sleep(lockPoll)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err != nil {
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, dirInUse(dir)

@@ -56,6 +56,29 @@ func newReportCommand(open openReports) *cobra.Command {
 	return cmd
 }
 
+// helpWidth is as wide as help texts go: they are read in terminals.
+const helpWidth = 90
+
+// wrapped breaks a text into lines of at most width bytes, between words.
+func wrapped(text string, width int) string {
+	var b strings.Builder
+	line := 0
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == 0:
+		case line+1+len(word) > width:
+			b.WriteByte('\n')
+			line = 0
+		default:
+			b.WriteByte(' ')
+			line++
+		}
+		b.WriteString(word)
+		line += len(word)
+	}
+	return b.String()
+}
+
 // newOneReportCommand makes the command of one report. Its flags are the
 // report's parameters, so that neither can do what the other cannot.
 func newOneReportCommand(open openReports, info query.ReportInfo, path string) *cobra.Command {
@@ -63,7 +86,7 @@ func newOneReportCommand(open openReports, info query.ReportInfo, path string) *
 	cmd := &cobra.Command{
 		Use:   info.Spec.Name + " --company NAME",
 		Short: info.Summary,
-		Long:  info.Description,
+		Long:  wrapped(info.Description, helpWidth),
 		Args:  exactArgs(0),
 	}
 	values := map[string]*string{}
