@@ -78,7 +78,7 @@ func distinct(events []event.Event) []event.Event {
 	return out
 }
 
-// TestSessionsEqualReference compares session.sql, and time spent made of it,
+// TestSessionsEqualReference compares the sessions of a report, and time spent made of them,
 // with the plain Go, over 10,000 random histories: 500 of them in each of 20 companies.
 func TestSessionsEqualReference(t *testing.T) {
 	companies, histories := 20, 500

@@ -9,7 +9,7 @@ import (
 )
 
 // This file is sessions in plain Go: one event after the other, as
-// docs/reports.md tells it. It is what session.sql is held against.
+// docs/reports.md tells it. It is what session_walk.go is held against.
 
 type refInterval struct{ start, end int64 }
 

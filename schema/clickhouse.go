@@ -187,7 +187,7 @@ func (c *ClickHouse) run(ctx context.Context, step func(*migrate.Migrate) error)
 	if dirty {
 		// Cut off half-way. Its statements are all IF [NOT] EXISTS: from the version
 		// before, they may run again.
-		before := int(from) - 1 //nolint:gosec // a version of ours, far below the limit
+		before := int(from) - 1
 		if before < 1 {
 			before = -1 // the library's word for "none"
 		}
