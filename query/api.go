@@ -31,7 +31,6 @@ type API struct {
 	auth      Authenticator
 	log       *slog.Logger
 	requestID func(*http.Request) string
-	extra     []Operation
 	mux       *http.ServeMux
 	openAPI   []byte
 }
@@ -48,7 +47,7 @@ type APIOptions struct {
 
 // NewAPI makes the API.
 func NewAPI(reports *Reports, auth Authenticator, o APIOptions) (*API, error) {
-	a := &API{reports: reports, auth: auth, log: o.Log, requestID: o.RequestID, extra: o.Extra, mux: http.NewServeMux()}
+	a := &API{reports: reports, auth: auth, log: o.Log, requestID: o.RequestID, mux: http.NewServeMux()}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}

@@ -262,7 +262,7 @@ func readPlace(key []string) (*place, error) {
 		}
 		*n.to = v
 	}
-	if p.time > uint64(maxTime.UnixMilli()) { //nolint:gosec // a constant after 1970
+	if p.time > uint64(maxTime.UnixMilli()) {
 		return nil, errCursor
 	}
 	return p, nil
