@@ -1,0 +1,102 @@
+package dashboards
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed web
+var web embed.FS
+
+// contentPolicy lets the page run its own script and style and talk to its own
+// server, and nothing else: a name in an event that looks like markup cannot
+// run, load or send anything even if it ever became markup.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; " +
+	"img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// contentTypes of what is served. The system's own table is not asked: it
+// differs between machines, and nosniff makes a wrong type a broken page.
+var contentTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
+}
+
+// file is one answer.
+type file struct {
+	body        []byte
+	contentType string
+	etag        string
+}
+
+// Handler serves the page at "/" and its files under "/assets/". Every other
+// path is not found.
+func Handler() http.Handler {
+	files, err := load(web)
+	if err != nil {
+		panic("BUG: " + err.Error()) // the files are part of the binary
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		setHeaders(w.Header())
+		f, ok := files[r.URL.Path]
+		switch {
+		case !ok:
+			w.Header().Set("Cache-Control", "no-store")
+			http.Error(w, "not found", http.StatusNotFound)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			w.Header().Set("Allow", "GET, HEAD")
+			w.Header().Set("Cache-Control", "no-store")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+		default:
+			w.Header().Set("Content-Type", f.contentType)
+			w.Header().Set("ETag", f.etag)
+			// Asked again each time, answered with 304 mostly: after an update page and
+			// script always are of the same version.
+			w.Header().Set("Cache-Control", "no-cache")
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
+		}
+	})
+}
+
+func setHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", contentPolicy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
+// load reads the files by the path that they are served at.
+func load(from fs.FS) (map[string]file, error) {
+	files := map[string]file{}
+	err := fs.WalkDir(from, "web", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		body, err := fs.ReadFile(from, name)
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, err)
+		}
+		kind, ok := contentTypes[path.Ext(name)]
+		if !ok {
+			return fmt.Errorf("no content type for %s", name)
+		}
+		sum := sha256.Sum256(body)
+		at := name[len("web"):]
+		if at == "/index.html" {
+			at = "/"
+		}
+		files[at] = file{body: body, contentType: kind, etag: `"` + hex.EncodeToString(sum[:16]) + `"`}
+		return nil
+	})
+	return files, err
+}
