@@ -3,7 +3,7 @@
 -- {users} people. Names travel as hashes, since only their number matters.
 WITH failed AS (
     SELECT user, user_name, computer, toUnixTimestamp64Milli(time) AS t,
-           if(source_ip IN (toIPv6('::'), toIPv6('::1'))
+           if(source_ip IN (toIPv6('::'), toIPv6('::1'), toIPv6('::ffff:0.0.0.0'))
               OR (source_ip >= toIPv6('::ffff:127.0.0.0') AND source_ip <= toIPv6('::ffff:127.255.255.255')), local_ip, source_ip) AS address
     FROM events
     WHERE /*where*/

@@ -3,7 +3,7 @@
 -- made at the computer itself.
 WITH failed AS (
     SELECT user, user_name, computer, computer_name, time, if(sub_status != 0, sub_status, status) AS code,
-           if(source_ip IN (toIPv6('::'), toIPv6('::1'))
+           if(source_ip IN (toIPv6('::'), toIPv6('::1'), toIPv6('::ffff:0.0.0.0'))
               OR (source_ip >= toIPv6('::ffff:127.0.0.0') AND source_ip <= toIPv6('::ffff:127.255.255.255')), local_ip, source_ip) AS address
     FROM events
     WHERE /*where*/

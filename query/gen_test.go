@@ -32,7 +32,7 @@ const testSID = "S-1-5-21-10-20-1001"
 var (
 	testUsers     = []string{"ann", "Ann", "ANN", "bob", "Bob", "carol", "dave", "Zoë", "ZOË", "o'brien", `back\slash`, "tab le", "=cmd|1", "svc$", testSID}
 	testComputers = []string{"PC-1", "pc-1", "PC-2", "Laptop", "SRV", "büro-7"}
-	testAddresses = []string{"", "", "::1", "127.0.0.1", "10.0.0.7", "10.0.0.8", "203.0.113.9", "2001:db8::1"}
+	testAddresses = []string{"", "", "::1", "127.0.0.1", "127.8.9.10", "0.0.0.0", "10.0.0.7", "10.0.0.8", "203.0.113.9", "2001:db8::1"}
 	testStatuses  = []uint32{0, 0xC000006D, 0xC0000234, 0xC000006A, 0x6, 0x18, 0x12, 0xC00000FF, 0x3F}
 )
 

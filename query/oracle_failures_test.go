@@ -69,7 +69,7 @@ func TestOracleFailures(t *testing.T) {
 
 // addressOf is where an attempt came from, by the words of docs/reports.md.
 func addressOf(e *event.Event) netip.Addr {
-	if e.SourceIP.IsValid() && !e.SourceIP.IsLoopback() {
+	if e.SourceIP.IsValid() && !e.SourceIP.IsLoopback() && !e.SourceIP.IsUnspecified() {
 		return e.SourceIP
 	}
 	return e.LocalIP
