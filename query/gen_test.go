@@ -61,7 +61,7 @@ type draw struct {
 
 // oracleCases is how many companies a property is tried on by default;
 // GATEHOUSE_ORACLE_CASES=N asks for more, and -short for few.
-const oracleCases = 120
+const oracleCases = 60
 
 // check tries a property on many companies, whose events are stored in one go.
 func check(t *testing.T, property func(*draw)) {
