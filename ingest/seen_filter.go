@@ -28,7 +28,7 @@ const (
 	filterMinimum = 64
 	// filterSteep is up to where layers grow eightfold; beyond, each doubles the filter. Few
 	// layers keep the answers fast and the errors rare, small steps keep the memory near the need.
-	filterSteep = 16 << 10
+	filterSteep = 8 << 10
 )
 
 // newIDFilter makes a filter with room for n ids and some more.
@@ -46,11 +46,7 @@ func (f *idFilter) grow(n int) {
 // add puts id in.
 func (f *idFilter) add(id event.ID) {
 	if f.room == 0 {
-		if f.count < filterSteep {
-			f.grow(7 * f.count)
-		} else {
-			f.grow(f.count)
-		}
+		f.grow(min(7*f.count, max(f.count, filterSteep)))
 	}
 	f.count++
 	f.room--

@@ -264,6 +264,15 @@ func (x *idIndex) slot(ids []event.ID, id event.ID) uint64 {
 	}
 }
 
+// find is the row of id.
+func (x *idIndex) find(ids []event.ID, id event.ID) (row uint32, ok bool) {
+	if len(x.slots) == 0 {
+		return 0, false
+	}
+	r := x.slots[x.slot(ids, id)]
+	return r - 1, r != 0
+}
+
 func (x *idIndex) has(ids []event.ID, id event.ID) bool {
 	return len(x.slots) > 0 && x.slots[x.slot(ids, id)] != 0
 }
