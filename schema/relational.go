@@ -198,6 +198,6 @@ func relationalVersions(files fs.ReadDirFS, dialect reldb.Dialect) ([]relational
 }
 
 func newerError(version, latest uint) error {
-	return fmt.Errorf("%w: its schema is at version %d, this binary knows up to %d. Run that newer version, or use it to go back first (`gatehouse migrate down --steps %d`)",
+	return fmt.Errorf("%w: its schema is at version %d, this binary knows up to %d. Run that newer version, or use it to go back first (`gatehouse migrate down --only relational --steps %d` or `--only events`)",
 		ErrNewer, version, latest, version-latest)
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -113,7 +114,7 @@ func (l *local) do(ctx context.Context, method, path string, q url.Values) (io.R
 	if json.Unmarshal(raw, &answer) != nil || answer.Message == "" {
 		return nil, fmt.Errorf("%s %s: %s", method, path, resp.Status)
 	}
-	if answer.Field != "" {
+	if answer.Field != "" && !strings.HasPrefix(answer.Message, answer.Field) {
 		return nil, fmt.Errorf("%s: %s", answer.Field, answer.Message)
 	}
 	return nil, errors.New(answer.Message)
@@ -135,6 +136,24 @@ func (l *local) Close() error {
 		return nil
 	}
 	return l.server.Close()
+}
+
+// freshness bounds how long a report waits for the events that were taken before it.
+const freshness = 5 * time.Second
+
+// openReports is whom "gatehouse report" asks. What was acknowledged before is counted,
+// unless the event store is too far behind for a person to wait.
+func (c *cli) openReports(ctx context.Context, stderr io.Writer) (fetcher, error) {
+	l, err := c.openLocal(ctx, stderr)
+	if err != nil {
+		return nil, err
+	}
+	wait, cancel := context.WithTimeout(ctx, freshness)
+	defer cancel()
+	if err := l.flush(wait); err != nil {
+		_, _ = fmt.Fprintln(stderr, "gatehouse: the newest events are not in this report yet")
+	}
+	return l, nil
 }
 
 // serverSink sends an import's events to the server.

@@ -45,6 +45,8 @@ func newReportCommand(open openReports) *cobra.Command {
   gatehouse report signed-in --company Acme --at 2025-05-12T09:30:00Z --json`,
 		Args: groupArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		// A report that does not exist is the mistake to tell, not the flags that it would have.
+		FParseErrWhitelist: cobra.FParseErrWhitelist{UnknownFlags: true},
 	}
 	for _, info := range query.ListReports() {
 		cmd.AddCommand(newOneReportCommand(open, info, query.ReportsPath+info.Spec.Name))

@@ -103,7 +103,7 @@ func newRootCommand(c *cli) *cobra.Command {
 		newImportCommand(c.openImport),
 		newKeyCommand(c),
 		newMigrateCommand(c),
-		newReportCommand(func(ctx context.Context, stderr io.Writer) (fetcher, error) { return c.openLocal(ctx, stderr) }),
+		newReportCommand(c.openReports),
 		newServeCommand(c),
 		newSimulateCommand(c),
 		newVersionCommand(),

@@ -124,6 +124,8 @@ func (s *server) greet(w io.Writer) error {
 	if s.first.Secret != "" {
 		p("First company\t%s\n", s.first.Company.Name)
 		p("Its API key\t%s (shown only now; ingest and read)\n", s.first.Secret)
+	} else if s.first.AdminUsername != "" {
+		p("API keys\tmake one with: gatehouse key create --company NAME --scopes ingest,read\n")
 	}
 	return t.Flush()
 }

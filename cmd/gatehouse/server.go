@@ -120,8 +120,12 @@ func (s *server) openStore(ctx context.Context) (err error) {
 	if _, _, err := schema.NewRelational(s.store.DB()).Up(ctx); err != nil {
 		return err
 	}
-	if s.first, err = s.store.Bootstrap(ctx, s.cfg.App.AdminPassword.Reveal()); err != nil {
-		return err
+	// A server that a command starts for itself greets nobody: what a first start makes
+	// must be shown.
+	if s.listen != "" {
+		if s.first, err = s.store.Bootstrap(ctx, s.cfg.App.AdminPassword.Reveal()); err != nil {
+			return err
+		}
 	}
 	s.keys, err = s.store.NewResolver(ctx, s.log)
 	return err

@@ -57,7 +57,8 @@ func (s *server) openIntake(context.Context) (err error) {
 			{Name: "database", Check: s.store.DB().Ping},
 			{Name: "spool", Check: s.spoolHasRoom},
 		},
-		Log: s.log,
+		Limiter: newEventLimiter(s.cfg.Ingest.RateLimit),
+		Log:     s.log,
 	})
 	return err
 }
@@ -69,11 +70,18 @@ func (s *server) pingStore(ctx context.Context) error {
 	return s.conn.Ping(ctx)
 }
 
+// minDiskFree is the room on disk below which the server is not ready: an insert's parts need some.
+const minDiskFree = 64 << 20
+
 func (s *server) spoolHasRoom(context.Context) error {
 	if st := s.spool.Stats(); st.DiskBytes >= int64(s.cfg.Spool.MaxBytes) {
 		return fmt.Errorf("the spool is full: %d records wait for the event store", st.Records)
 	}
-	return nil
+	free, err := diskFree(s.dataDir)
+	if err == nil && free < minDiskFree {
+		return fmt.Errorf("%d MiB are free on the disk of %s", free>>20, s.dataDir)
+	}
+	return err
 }
 
 // keyResolver is authsvc's resolver as the intake asks it.
