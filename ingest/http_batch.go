@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/http"
 	"strconv"
+	"sync"
 	"strings"
 	"time"
 
@@ -65,7 +66,10 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	if err != nil {
 		return err
 	}
-	defer content.release()
+	// The body's share of the memory for large requests must not wait for a client that
+	// reads its answer slowly.
+	release := sync.OnceFunc(content.release)
+	defer release()
 	b := newBatch(p, start, in.limits.BatchEvents)
 	err = decode(b, content.bytes)
 	if err == nil && len(b.outcomes) == 0 {
@@ -87,6 +91,7 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	}
 	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.accepted, len(b.rejections))
 	in.metrics.counted(p, b)
+	release()
 	writeJSON(w, status, b.appendResult(nil, r.URL.Query().Get("results") == "all"))
 	in.metrics.request(rt, status, in.clock().Sub(start))
 	b.release()

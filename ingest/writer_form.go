@@ -294,7 +294,12 @@ func (w *Writer) expiry() int64 {
 	if w.opts.RetentionMonths <= 0 {
 		return 0
 	}
-	return w.opts.Clock().UTC().AddDate(0, -w.opts.RetentionMonths, 0).UnixMilli()
+	// Months end on different days: like ClickHouse, which adds the months to the event's time,
+	// a date that the month lacks is its last one. AddDate would go over into the next month.
+	now := w.opts.Clock().UTC()
+	first := time.Date(now.Year(), now.Month()-time.Month(w.opts.RetentionMonths), 1, now.Hour(), now.Minute(), now.Second(), now.Nanosecond(), time.UTC)
+	last := first.AddDate(0, 1, -1).Day()
+	return first.AddDate(0, 0, min(now.Day(), last)-1).UnixMilli()
 }
 
 // persist does fn until it succeeds or ctx ends, for fn's failures are ClickHouse's or the disk's and pass.

@@ -174,17 +174,20 @@ func (w *Writer) missing(ctx context.Context, p *portion) ([]uint32, error) {
 			missing = append(missing, r)
 		}
 	}
+	// Rows that are there may lack what the view derives of them: the insert that brought
+	// them, ours or that of a writer which died, may have been cut off between the two.
+	if p.doubt || w.opts.Shared {
+		if err := w.store.repair(ctx, p.b, there); err != nil {
+			return nil, err
+		}
+		w.stats.repaired.Add(int64(len(there)))
+	}
 	if !p.doubt { // somebody else's
 		for _, r := range there {
 			p.b.results.add(p.b.company[r], WriterDuplicate)
 		}
 		p.rows = missing
-		return missing, nil
 	}
-	if err := w.store.repair(ctx, p.b, there); err != nil {
-		return nil, err
-	}
-	w.stats.repaired.Add(int64(len(there)))
 	return missing, nil
 }
 

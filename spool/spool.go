@@ -145,7 +145,12 @@ func open(dir string, opts Options, files fileIO) (_ *Spool, err error) {
 		return nil, err
 	}
 	s.next = max(s.next, s.trimmed)
-	s.last = s.next - 1
+	// The last record that there is: behind a torn tail numbering goes on further up, and
+	// whoever waits for Last to be read would wait for numbers that nothing bears.
+	s.last = s.trimmed - 1
+	for _, g := range s.segments {
+		s.last = max(s.last, g.next-1)
+	}
 	if err := s.deleteTrimmed(); err != nil {
 		return nil, err
 	}

@@ -232,10 +232,10 @@ func (s *server) Close() error {
 	}
 	if s.public != nil {
 		s.removeServeFile()
-		part("listener", func() error { return s.public.Shutdown(ctx) })
+		part("listener", func() error { return shutdown(ctx, s.public) })
 	}
 	if s.control != nil {
-		part("control socket", func() error { return s.control.Shutdown(ctx) })
+		part("control socket", func() error { return shutdown(ctx, s.control) })
 	}
 	if s.controlDir != "" {
 		part("control socket", func() error { return os.RemoveAll(s.controlDir) })
@@ -264,6 +264,16 @@ func (s *server) Close() error {
 		part("spool", s.spool.Close)
 	}
 	return errors.Join(errs...)
+}
+
+// shutdown lets running requests end until ctx does, then cuts them off: nothing may use
+// what is closed after them.
+func shutdown(ctx context.Context, srv *http.Server) error {
+	err := srv.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return srv.Close()
+	}
+	return err
 }
 
 // siteNames are the names of a company's keys, for display.
@@ -342,6 +352,7 @@ func (s *server) servePublic(ctx context.Context) error {
 	}
 	s.url = scheme + "://" + l.Addr().String()
 	s.public = s.httpServer(handler)
+	s.public.WriteTimeout = answerTimeout
 	go func() {
 		if err := s.public.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.fatal <- fmt.Errorf("FATAL: the listener on %s ended: %w", s.listen, err)
@@ -349,6 +360,10 @@ func (s *server) servePublic(ctx context.Context) error {
 	}()
 	return s.writeServeFile()
 }
+
+// answerTimeout bounds a request from its head to the last byte of its answer: a client
+// that does not read holds no memory for longer. The slowest report takes a third of it.
+const answerTimeout = 3 * time.Minute
 
 // headerTimeout bounds the time a client may take for a request's head: slower
 // ones are hanging or up to no good.
