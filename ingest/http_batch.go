@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"net/http"
 	"strconv"
-	"sync"
 	"strings"
+	"sync"
 	"time"
 
 	"gatehouse/event"

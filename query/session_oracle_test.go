@@ -208,7 +208,7 @@ func compareTimeSpent(t *testing.T, reports *Reports, c Company, p Params, sessi
 			units := map[[2]string][]refSession{}
 			for _, s := range sessions {
 				// A session of no length belongs to the moment it began in.
-				if !(s.start < d.End && (s.until > d.Start || s.start >= d.Start)) {
+				if s.start >= d.End || (s.until <= d.Start && s.start < d.Start) {
 					continue
 				}
 				label, unit := "", s.user

@@ -300,7 +300,7 @@ func (w *walker) segment(user, computer string, key *track, seg []mark, next int
 				ended, s.reason = limit, "max_session"
 			}
 			upTo = open + 1
-			for upTo < len(seg) && !(seg[upTo].opens() && seg[upTo].time() >= limit) {
+			for upTo < len(seg) && (!seg[upTo].opens() || seg[upTo].time() < limit) {
 				upTo++
 			}
 		}

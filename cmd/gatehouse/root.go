@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // companies have time zones on machines that have none
 
 	"github.com/spf13/cobra"
 

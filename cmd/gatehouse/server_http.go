@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"gatehouse/authsvc"
+	"gatehouse/dashboards"
 	"gatehouse/event"
 	"gatehouse/ingest"
 	"gatehouse/query"
@@ -124,6 +125,7 @@ func (s *server) publicHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.PathPrefix("/").Handler(dashboards.Handler())
 	return s.intake.Fast(r), nil
 }
 

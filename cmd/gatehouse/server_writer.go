@@ -96,7 +96,7 @@ func holdLock(ctx context.Context, db *reldb.DB, name string) (release func(), e
 	case <-held:
 		return func() {
 			close(done)
-			_ = <-ended // the lock is gone either way: with its connection if not by the word
+			<-ended //nolint:errcheck // the lock is gone either way: with its connection if not by the word
 		}, nil
 	case err := <-ended:
 		return nil, err
