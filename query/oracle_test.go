@@ -341,8 +341,13 @@ func TestOracleSearch(t *testing.T) {
 		genRange(rt, v, events)
 		genFilters(rt, v)
 		for _, filter := range [][]string{
-			{"q", "p", "PC-", "Zoë", "back\\"}, {"domain", "corp", "élan"}, {"ip", "10.0.0.7", "::1", "2001:db8::1"},
-			{"logon_id", "0x1"}, {"event_id", "4624"}, {"type", "Logon,lockout", "logon_failed"}, {"account", "user", "computer,none"},
+			{"q", "p", "PC-", "Zoë", "back\\"},
+			{"domain", "corp", "élan"},
+			{"ip", "10.0.0.7", "::1", "2001:db8::1"},
+			{"logon_id", "0x1"},
+			{"event_id", "4624"},
+			{"type", "Logon,lockout", "logon_failed"},
+			{"account", "user", "computer,none"},
 		} {
 			if rt.between(0, 5) == 0 {
 				v.Set(filter[0], oneOf(rt, filter[1:]))
