@@ -50,6 +50,8 @@ const (
 	// wantedRows is the sort key's front as the external table `wanted` gives it, so that the primary key finds the granules.
 	wantedRows = "(company_id, toDate(time), computer, time) GLOBAL IN (SELECT company_id, day, computer, fromUnixTimestamp64Milli(ms, 'UTC') FROM wanted)"
 	presentSQL = "SELECT id FROM events WHERE " + wantedRows
+	// Over whole days there is no need for the computer: numbers alone compare much faster, and choose nearly the same rows.
+	presentInDaysSQL = "SELECT id FROM events WHERE (company_id, toDate(time)) IN (%s) AND (company_id, time) GLOBAL IN (SELECT company_id, fromUnixTimestamp64Milli(ms, 'UTC') FROM wanted)"
 
 	// presenceColumns and presenceRows repeat the view presence_mv of package schema; a test holds the two together.
 	presenceColumns = "company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name"
@@ -166,21 +168,31 @@ func wanted(b *writeBlock, rows []uint32, ids bool) (*ext.Table, error) {
 	return t, nil
 }
 
-// present returns which of the rows' ids are in the table events.
-func (s *eventStore) present(ctx context.Context, b *writeBlock, rows []uint32) (map[event.ID]struct{}, error) {
-	found := map[event.ID]struct{}{}
+// present calls fn with the ids of rows that are in the table events, and perhaps with some that were not asked for.
+func (s *eventStore) present(ctx context.Context, b *writeBlock, rows []uint32, fn func(event.ID)) error {
+	return s.lookUp(ctx, b, rows, presentSQL, fn)
+}
+
+// presentInDays does the same by going through all of days, which the rows must be in.
+func (s *eventStore) presentInDays(ctx context.Context, b *writeBlock, rows []uint32, days []companyDay, fn func(event.ID)) error {
+	return eachChunk(days, func(days []companyDay) error {
+		return s.lookUp(ctx, b, rows, fmt.Sprintf(presentInDaysSQL, dayList(days)), fn)
+	})
+}
+
+func (s *eventStore) lookUp(ctx context.Context, b *writeBlock, rows []uint32, query string, fn func(event.ID)) error {
 	if len(rows) == 0 {
-		return found, nil
+		return nil
 	}
 	t, err := wanted(b, rows, false)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	err = s.query(ctx, 16, presentSQL, func(row []byte) { found[event.ID(row)] = struct{}{} }, clickhouse.WithExternalTable(t))
+	err = s.query(ctx, 16, query, func(row []byte) { fn(event.ID(row)) }, clickhouse.WithExternalTable(t))
 	if err != nil {
-		return nil, fmt.Errorf("look up events: %w", err)
+		return fmt.Errorf("look up events: %w", err)
 	}
-	return found, nil
+	return nil
 }
 
 // repair makes sure that what the view derives of rows, which are in events, is in presence. What is there twice

@@ -230,42 +230,35 @@ func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, want map[companyD
 }
 
 // lookUp tells which of the rows the store has. Where they are a good part of a day's events, as when a file is imported
-// again, all ids of the day are read: that costs less than a tenth of finding one.
+// again, it goes through the day instead of finding each.
 func (w *Writer) lookUp(ctx context.Context, b *writeBlock, maybe map[companyDay][]uint32, filters map[companyDay]*idFilter) ([]bool, error) {
-	there := make([]bool, b.len())
 	var days []companyDay
-	var sparse []uint32
+	var dense, sparse []uint32
 	for k, rows := range maybe {
 		if f := filters[k]; f != nil && f.count <= len(rows)*denseDay {
 			days = append(days, k)
+			dense = append(dense, rows...)
 		} else {
 			sparse = append(sparse, rows...)
 		}
 	}
-	if len(days) > 0 {
-		err := w.store.eachID(ctx, days, func(_ companyDay, id event.ID) {
-			if r, ok := b.index.find(b.ids, id); ok {
-				there[r] = true
-			}
-		})
-		if err != nil {
-			return nil, fmt.Errorf("look up events by day: %w", err)
-		}
-	}
-	present, err := w.store.present(ctx, b, sparse)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range sparse {
-		if _, ok := present[b.ids[r]]; ok {
+	there := make([]bool, b.len())
+	mark := func(id event.ID) {
+		if r, ok := b.index.find(b.ids, id); ok {
 			there[r] = true
 		}
+	}
+	if err := w.store.presentInDays(ctx, b, dense, days, mark); err != nil {
+		return nil, err
+	}
+	if err := w.store.present(ctx, b, sparse, mark); err != nil {
+		return nil, err
 	}
 	return there, nil
 }
 
-// denseDay: a day is read as a whole when at least one in so many of its events is looked up.
-const denseDay = 8
+// denseDay: a day is gone through when at least one in so many of its events is looked up.
+const denseDay = 64
 
 // inFlight are the blocks whose events the store may not show yet.
 func (w *Writer) inFlight() []*writeBlock {

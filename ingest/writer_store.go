@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"gatehouse/event"
 )
 
 // bring inserts a block and answers for it. It gives up only when work ends, or ctx
@@ -161,14 +163,19 @@ func (w *Writer) missing(ctx context.Context, p *portion) ([]uint32, error) {
 	if err := w.settle(ctx, p); err != nil {
 		return nil, err
 	}
-	present, err := w.store.present(ctx, p.b, p.rows)
+	present := make([]bool, p.b.len())
+	err := w.store.present(ctx, p.b, p.rows, func(id event.ID) {
+		if r, ok := p.b.index.find(p.b.ids, id); ok {
+			present[r] = true
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
 	w.stats.verified.Add(int64(len(p.rows)))
 	var there, missing []uint32
 	for _, r := range p.rows {
-		if _, ok := present[p.b.ids[r]]; ok {
+		if present[r] {
 			there = append(there, r)
 		} else {
 			missing = append(missing, r)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -299,8 +300,23 @@ func BenchmarkDedupeQueries(b *testing.B) {
 		}
 		b.Run(fmt.Sprintf("present=%d", k), func(b *testing.B) {
 			for range b.N {
-				if got, err := store.present(b.Context(), blk, rows); err != nil || len(got) < k {
-					b.Fatal(len(got), err)
+				got := 0
+				if err := store.present(b.Context(), blk, rows, func(event.ID) { got++ }); err != nil || got < k {
+					b.Fatal(got, err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("presentInDays=%d", k), func(b *testing.B) {
+			var days []companyDay
+			for _, r := range rows {
+				if d := (companyDay{blk.company[r], blk.day(r)}); !slices.Contains(days, d) {
+					days = append(days, d)
+				}
+			}
+			for range b.N {
+				got := 0
+				if err := store.presentInDays(b.Context(), blk, rows, days, func(event.ID) { got++ }); err != nil || got < k {
+					b.Fatal(got, err)
 				}
 			}
 		})
