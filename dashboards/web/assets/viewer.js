@@ -12,6 +12,11 @@
   const BARS = { "frequency": "events", "failures": "failures", "time-spent": "total_seconds", "totals": "events" };
   const LABELS = { tz: "Time zone", group_by: "Group by", ip: "IP address", q: "Name begins with", at: "At", to: "To (this day included)" };
 
+  const HINTS = {
+    from: "The range begins at this day's midnight. Empty: 30 days.", to: "Empty: until now.",
+    at: "Empty: now.", tz: "An IANA name, such as Europe/London. Empty: the company's.",
+  };
+
   const $ = (id) => document.getElementById(id);
   const state = { reports: new Map(), shown: null, back: [], running: null };
 
@@ -72,7 +77,7 @@
 
   function field(p, old = []) {
     const id = "p-" + p.name;
-    const hint = el("p", { className: "hint", id: id + "-hint", text: p.name === "to" || p.name === "from" ? hintOfRange(p.name) : p.description || "" });
+    const hint = el("p", { className: "hint", id: id + "-hint", text: HINTS[p.name] || p.description || "" });
     const schema = p.schema || {};
     if (schema.type === "array" && schema.items && schema.items.enum) {
       const checks = schema.items.enum.map((value) => el("label", {}, el("input", { type: "checkbox", name: p.name, value, checked: old.includes(value) }), value.replaceAll("_", " ")));
@@ -101,8 +106,6 @@
     if (old.length) input.value = old[0];
     return el("div", { className: "field" }, el("label", { htmlFor: id, text: labelOf(p.name) }), input, hint);
   }
-
-  const hintOfRange = (name) => name === "from" ? "The range begins at this day's midnight. Empty: 30 days." : "Empty: until now.";
 
   function rawValues() {
     const values = new Map();
@@ -328,7 +331,7 @@
     for (const row of rows) for (const name of Object.keys(row)) if (!names.includes(name)) names.push(name);
     const filled = names.filter((name) => rows.some((row) => text(name, row[name]) !== "") && !(name === "site_id" && rows.every((row) => row.site)));
     const link = filled.includes("events_url");
-    const columns = filled.filter((name) => name !== "events_url");
+    const columns = [...filled.filter((name) => !["events_url", "id"].includes(name)), ...filled.filter((name) => name === "id")]; // ids are long and read last
     const most = bar ? Math.max(0, ...rows.map((row) => Number(row[bar]) || 0)) : 0;
     const numeric = (name) => rows.every((row) => row[name] === null || row[name] === undefined || typeof row[name] === "number") && !/(_id|_type)$/.test(name);
     const body = el("tbody");
@@ -351,7 +354,7 @@
         else if (isTime(v)) { cell.className = "time"; cell.title = v; }
         else if (numeric(name)) { cell.className = "num"; if (isSeconds(name)) cell.title = v + " seconds"; }
         else if (name === "id" || name === "sid") cell.className = "id";
-        else if (typeof v === "string" && shown.length <= 20) cell.className = "short";
+        else if (typeof v === "string" && shown.length <= 40) cell.className = "short";
         if (name === bar && most > 0) cell.append(el("meter", { min: 0, max: most, value: Number(v) || 0, "aria-hidden": "true" }));
         return cell;
       });
