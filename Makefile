@@ -54,7 +54,7 @@ test: setup build ## run all tests
 	go test -timeout 11m ./...
 
 .PHONY: check
-check: ## what must hold before a commit: format, vet, linters, race detector
+check: setup ## what must hold before a commit: format, vet, linters, race detector
 	go mod verify
 	@out=$$($(GOTOOL) gofumpt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		[[ -z $$out ]] || { echo 'not formatted (make fmt mends it):' >&2; echo "$$out" >&2; exit 1; }
