@@ -125,7 +125,10 @@ func (s *server) publicHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.PathPrefix("/").Handler(dashboards.Handler())
+	// Not a prefix of everything: that would make 404 of the router's 405.
+	pages := dashboards.Handler()
+	r.Handle("/", pages)
+	r.PathPrefix("/assets/").Handler(pages)
 	return s.intake.Fast(r), nil
 }
 
