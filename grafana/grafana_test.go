@@ -88,7 +88,7 @@ func dashboards(t *testing.T) map[string]dashboard {
 	}
 	out := map[string]dashboard{}
 	for _, name := range names {
-		raw, err := os.ReadFile(name) //nolint:gosec // files of this folder
+		raw, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -338,7 +338,7 @@ func TestPanelsHoldTogether(t *testing.T) {
 
 func provisioned(t *testing.T, name, list string) map[string]any {
 	t.Helper()
-	raw, err := os.ReadFile(name) //nolint:gosec // files of this folder
+	raw, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
