@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -8,7 +9,6 @@ import (
 	"net"
 	"path/filepath"
 	"runtime/debug"
-	"strconv"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -76,14 +76,7 @@ func newServeCommand(c *cli) *cobra.Command {
 			if c.getenv("GOGC") == "" {
 				debug.SetGCPercent(serveGCPercent)
 			}
-			switch {
-			case listen != "":
-				o.listen = listen
-			case o.cfg.Server.Listen != "":
-				o.listen = o.cfg.Server.Listen
-			default:
-				o.listen = net.JoinHostPort(o.cfg.Server.Host, strconv.Itoa(o.cfg.Server.Port))
-			}
+			o.listen = cmp.Or(listen, o.cfg.Server.Address())
 			if _, _, err := net.SplitHostPort(o.listen); err != nil {
 				return usageError{fmt.Errorf("--listen %q is not HOST:PORT", o.listen)}
 			}

@@ -190,7 +190,7 @@ func (s *server) openEventStore(ctx context.Context) error {
 	s.reports = query.New(s.conn, query.Options{Now: s.now, SiteNames: s.siteNames})
 
 	s.migrate = func(ctx context.Context) error {
-		return s.store.DB().WithLock(ctx, "gatehouse-events-"+layout.Database, func(ctx context.Context) error {
+		return s.store.DB().WithLock(ctx, eventsLock(layout.Database), func(ctx context.Context) error {
 			_, _, err := migrations.Up(ctx)
 			return err
 		})
