@@ -16,7 +16,6 @@ const (
 	adminUsername = "superadmin"
 	adminEmail    = "superadmin@example.com"
 	adminPassword = "adminsuper"
-	adminRole     = "superadmin"
 )
 
 // maxPassword is where bcrypt ends: it would ignore every byte beyond without a word.
@@ -36,7 +35,7 @@ type FirstStart struct {
 const (
 	countCompanies = `SELECT COUNT(*) FROM companies`
 	countUsers     = `SELECT COUNT(*) FROM users`
-	insertUser     = `INSERT INTO users (username, username_key, email, password_hash, role, must_change_password, created_at) VALUES (?, ?, ?, ?, ?, 1, ?)`
+	insertUser     = `INSERT INTO users (username, username_key, email, email_key, password_hash, role, must_change_password, created_at, approved_at) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)`
 )
 
 // Bootstrap gives an empty database its first company with an API key (ingest and read) and its first administrator, with
@@ -64,7 +63,7 @@ func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, err
 	if err != nil {
 		return first, fail(fmt.Errorf("hash the password: %w", err), "first start")
 	}
-	err = s.change(ctx, func(tx changeTx) (err error) {
+	err = s.change(ctx, System(), func(tx changeTx) (err error) {
 		first = FirstStart{}
 		// The change stamp is locked: whoever waited here sees what the other has made.
 		if err := tx.QueryRow(ctx, countCompanies).Scan(&companies); err != nil {
@@ -82,7 +81,7 @@ func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, err
 			return err
 		}
 		if users == 0 {
-			if _, err := tx.Insert(ctx, insertUser, adminUsername, nameKey(adminUsername), adminEmail, string(hash), adminRole, millis(s.now())); err != nil {
+			if _, err := tx.Insert(ctx, insertUser, adminUsername, nameKey(adminUsername), adminEmail, adminEmail, string(hash), string(RoleGlobalAdmin), millis(s.now()), millis(s.now())); err != nil {
 				return err
 			}
 			first.AdminUsername, first.AdminEmail = adminUsername, adminEmail

@@ -49,7 +49,7 @@ func TestBootstrap(t *testing.T) {
 		if err := s.DB().QueryRow(ctx, `SELECT password_hash, role, must_change_password FROM users`).Scan(&hash, &role, &mustChange); err != nil {
 			t.Fatal(err)
 		}
-		if bcrypt.CompareHashAndPassword([]byte(hash), []byte("adminsuper")) != nil || role != "superadmin" || !mustChange {
+		if bcrypt.CompareHashAndPassword([]byte(hash), []byte("adminsuper")) != nil || role != "GlobalAdmin" || !mustChange {
 			t.Errorf("admin: hash %q, role %q, must change %v", hash, role, mustChange)
 		}
 		if again, err := s.Bootstrap(ctx, "other"); err != nil || again != (authsvc.FirstStart{}) {

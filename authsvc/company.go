@@ -82,9 +82,12 @@ const (
 )
 
 // CreateCompany adds a company. A name that is taken, with whatever case, is CodeConflict.
-func (s *Store) CreateCompany(ctx context.Context, settings CompanySettings) (Company, error) {
+func (s *Store) CreateCompany(ctx context.Context, actor *Actor, settings CompanySettings) (Company, error) {
+	if err := actor.Require(PermCreateCompany, 0); err != nil {
+		return Company{}, err
+	}
 	var c Company
-	err := s.change(ctx, func(tx changeTx) (err error) {
+	err := s.change(ctx, actor, func(tx changeTx) (err error) {
 		c, err = s.createCompany(ctx, tx, settings)
 		return err
 	})
@@ -113,7 +116,32 @@ func (s *Store) createCompany(ctx context.Context, tx changeTx, settings Company
 	if err != nil {
 		return Company{}, err
 	}
-	return s.company(ctx, tx, uint32(id)) //nolint:gosec // ids are INTEGER columns that count up from 1
+	c, err := s.company(ctx, tx, uint32(id)) //nolint:gosec // ids are INTEGER columns that count up from 1
+	if err != nil {
+		return Company{}, err
+	}
+	return c, tx.record(ctx, c.entry("company.create", nil))
+}
+
+// companyRecord is a company as the audit trail shows it.
+type companyRecord struct {
+	Name       string `json:"name"`
+	Timezone   string `json:"timezone"`
+	MaxSession string `json:"max_session"`
+	Disabled   bool   `json:"disabled"`
+}
+
+func (c *Company) record() *companyRecord {
+	return &companyRecord{Name: c.Name, Timezone: c.Timezone, MaxSession: c.MaxSession.String(), Disabled: !c.Disabled.IsZero()}
+}
+
+// entry is what the audit trail says of an act that left the company as it is.
+func (c *Company) entry(action string, before *Company) Entry {
+	e := Entry{Action: action, Company: c.ID, TargetKind: "company", TargetID: strconv.FormatUint(uint64(c.ID), 10), TargetName: c.Name, After: c.record()}
+	if before != nil {
+		e.Before = before.record()
+	}
+	return e
 }
 
 func nameTaken(name string) error {
@@ -121,13 +149,16 @@ func nameTaken(name string) error {
 }
 
 // UpdateCompany changes the settings of a company that are not zero.
-func (s *Store) UpdateCompany(ctx context.Context, companyID uint32, settings CompanySettings) (Company, error) {
+func (s *Store) UpdateCompany(ctx context.Context, actor *Actor, companyID uint32, settings CompanySettings) (Company, error) {
+	if err := actor.Require(PermChangeCompany, companyID); err != nil {
+		return Company{}, err
+	}
 	key, err := settings.check()
 	if err != nil {
 		return Company{}, err
 	}
 	var c Company
-	err = s.change(ctx, func(tx changeTx) error {
+	err = s.change(ctx, actor, func(tx changeTx) error {
 		old, err := s.company(ctx, tx, companyID)
 		if err != nil {
 			return err
@@ -148,26 +179,39 @@ func (s *Store) UpdateCompany(ctx context.Context, companyID uint32, settings Co
 		if err != nil {
 			return err
 		}
-		c, err = s.company(ctx, tx, companyID)
-		return err
+		if c, err = s.company(ctx, tx, companyID); err != nil {
+			return err
+		}
+		return tx.record(ctx, c.entry("company.change", &old))
 	})
 	return c, fail(err, "update company")
 }
 
 // SetCompanyDisabled stops all keys of a company, or lets them work again. Its events stay.
-func (s *Store) SetCompanyDisabled(ctx context.Context, companyID uint32, disabled bool) error {
-	return fail(s.change(ctx, func(tx changeTx) error {
-		var n int64
-		var err error
-		if disabled {
-			n, err = tx.Exec(ctx, disableCompany, millis(s.now()), tx.revision, companyID)
-		} else {
-			n, err = tx.Exec(ctx, enableCompany, tx.revision, companyID)
-		}
-		if err == nil && n == 0 {
-			return noCompany(companyID)
-		}
+func (s *Store) SetCompanyDisabled(ctx context.Context, actor *Actor, companyID uint32, disabled bool) error {
+	if err := actor.Require(PermChangeCompany, companyID); err != nil {
 		return err
+	}
+	return fail(s.change(ctx, actor, func(tx changeTx) error {
+		old, err := s.company(ctx, tx, companyID)
+		if err != nil {
+			return err
+		}
+		action := "company.enable"
+		if disabled {
+			action = "company.disable"
+			_, err = tx.Exec(ctx, disableCompany, millis(s.now()), tx.revision, companyID)
+		} else {
+			_, err = tx.Exec(ctx, enableCompany, tx.revision, companyID)
+		}
+		if err != nil {
+			return err
+		}
+		c, err := s.company(ctx, tx, companyID)
+		if err != nil {
+			return err
+		}
+		return tx.record(ctx, c.entry(action, &old))
 	}), "disable company")
 }
 

@@ -19,7 +19,7 @@ func TestCompanies(t *testing.T) {
 		if acme.ID == 0 || acme.Name != "Acme Ltd" || acme.Timezone != "UTC" || acme.MaxSession != 24*time.Hour || !acme.Created.Equal(clk.now()) || !acme.Disabled.IsZero() {
 			t.Errorf("defaults: %+v", acme)
 		}
-		tokyo, err := s.CreateCompany(ctx, authsvc.CompanySettings{Name: "Straße Kyōto", Timezone: "Asia/Tokyo", MaxSession: 8 * time.Hour})
+		tokyo, err := s.CreateCompany(ctx, operator, authsvc.CompanySettings{Name: "Straße Kyōto", Timezone: "Asia/Tokyo", MaxSession: 8 * time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,7 +29,7 @@ func TestCompanies(t *testing.T) {
 
 		// The same name in the eyes of a person is taken, whatever the database thinks of letters.
 		for _, name := range []string{"Acme Ltd", "ACME LTD", "acme  ltd", "ａｃｍｅ ltd", "STRASSE KYŌTO", "straße kyo\u0304to"} {
-			_, err := s.CreateCompany(ctx, authsvc.CompanySettings{Name: name})
+			_, err := s.CreateCompany(ctx, operator, authsvc.CompanySettings{Name: name})
 			if event.ErrorCode(err) != event.CodeConflict || !strings.Contains(err.Error(), "exists already") {
 				t.Errorf("%q a second time: %v", name, err)
 			}
@@ -47,13 +47,13 @@ func TestCompanies(t *testing.T) {
 			"max_session ":  {Name: "ok", MaxSession: 32 * 24 * time.Hour},
 			"max_session  ": {Name: "ok", MaxSession: time.Hour + time.Millisecond},
 		} {
-			_, err := s.CreateCompany(ctx, bad)
+			_, err := s.CreateCompany(ctx, operator, bad)
 			e, ok := err.(*event.Error) //nolint:errorlint // it must be this very type, unwrapped
 			if !ok || e.Code != event.CodeInvalid || e.Field != strings.TrimSpace(field) {
 				t.Errorf("%q: %v", field, err)
 			}
 		}
-		if _, err := s.CreateCompany(ctx, authsvc.CompanySettings{Name: strings.Repeat("é", 200)}); err != nil {
+		if _, err := s.CreateCompany(ctx, operator, authsvc.CompanySettings{Name: strings.Repeat("é", 200)}); err != nil {
 			t.Errorf("a name of 200 letters: %v", err)
 		}
 
@@ -80,32 +80,32 @@ func TestCompanies(t *testing.T) {
 			}
 		}
 
-		if got, err := s.UpdateCompany(ctx, acme.ID, authsvc.CompanySettings{Timezone: "Europe/London"}); err != nil ||
+		if got, err := s.UpdateCompany(ctx, operator, acme.ID, authsvc.CompanySettings{Timezone: "Europe/London"}); err != nil ||
 			got.Timezone != "Europe/London" || got.Name != "Acme Ltd" || got.MaxSession != 24*time.Hour {
 			t.Errorf("update of the zone: %+v, %v", got, err)
 		}
-		if got, err := s.UpdateCompany(ctx, acme.ID, authsvc.CompanySettings{Name: "ACME Ltd"}); err != nil || got.Name != "ACME Ltd" || got.Timezone != "Europe/London" {
+		if got, err := s.UpdateCompany(ctx, operator, acme.ID, authsvc.CompanySettings{Name: "ACME Ltd"}); err != nil || got.Name != "ACME Ltd" || got.Timezone != "Europe/London" {
 			t.Errorf("update of the name's case: %+v, %v", got, err)
 		}
-		if _, err := s.UpdateCompany(ctx, acme.ID, authsvc.CompanySettings{Name: "strasse kyōto"}); event.ErrorCode(err) != event.CodeConflict {
+		if _, err := s.UpdateCompany(ctx, operator, acme.ID, authsvc.CompanySettings{Name: "strasse kyōto"}); event.ErrorCode(err) != event.CodeConflict {
 			t.Errorf("update to a name that is taken: %v", err)
 		}
-		if _, err := s.UpdateCompany(ctx, 999, authsvc.CompanySettings{Timezone: "UTC"}); event.ErrorCode(err) != event.CodeNotFound {
+		if _, err := s.UpdateCompany(ctx, operator, 999, authsvc.CompanySettings{Timezone: "UTC"}); event.ErrorCode(err) != event.CodeNotFound {
 			t.Errorf("update of no company: %v", err)
 		}
 
-		if err := s.SetCompanyDisabled(ctx, tokyo.ID, true); err != nil {
+		if err := s.SetCompanyDisabled(ctx, operator, tokyo.ID, true); err != nil {
 			t.Fatal(err)
 		}
 		first := clk.now()
 		clk.add(time.Hour)
-		if err := s.SetCompanyDisabled(ctx, tokyo.ID, true); err != nil {
+		if err := s.SetCompanyDisabled(ctx, operator, tokyo.ID, true); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := s.Company(ctx, tokyo.ID); err != nil || !got.Disabled.Equal(first) {
 			t.Errorf("disabled twice: %+v, %v; want the first time kept", got, err)
 		}
-		if err := s.SetCompanyDisabled(ctx, 999, true); event.ErrorCode(err) != event.CodeNotFound {
+		if err := s.SetCompanyDisabled(ctx, operator, 999, true); event.ErrorCode(err) != event.CodeNotFound {
 			t.Errorf("disable no company: %v", err)
 		}
 

@@ -13,6 +13,9 @@ import (
 	"gatehouse/schema"
 )
 
+// operator may do everything.
+var operator = authsvc.Local("test")
+
 // clock is a time that tests move by hand.
 type clock struct {
 	mu sync.Mutex
@@ -77,7 +80,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 
 func mustCompany(t *testing.T, s *authsvc.Store, name string) authsvc.Company {
 	t.Helper()
-	c, err := s.CreateCompany(t.Context(), authsvc.CompanySettings{Name: name})
+	c, err := s.CreateCompany(t.Context(), operator, authsvc.CompanySettings{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +89,7 @@ func mustCompany(t *testing.T, s *authsvc.Store, name string) authsvc.Company {
 
 func mustKey(t *testing.T, s *authsvc.Store, companyID uint32, scopes authsvc.Scopes) (authsvc.Key, string) {
 	t.Helper()
-	k, secret, err := s.CreateKey(t.Context(), companyID, authsvc.NewKey{Scopes: scopes})
+	k, secret, err := s.CreateKey(t.Context(), operator, companyID, authsvc.NewKey{Scopes: scopes})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,10 +78,13 @@ const (
 )
 
 // CreateKey adds a key to a company. The key in the result is the only copy there will ever be.
-func (s *Store) CreateKey(ctx context.Context, companyID uint32, spec NewKey) (Key, string, error) {
+func (s *Store) CreateKey(ctx context.Context, actor *Actor, companyID uint32, spec NewKey) (Key, string, error) {
+	if err := actor.Require(PermManageKeys, companyID); err != nil {
+		return Key{}, "", err
+	}
 	var k Key
 	var secret string
-	err := s.change(ctx, func(tx changeTx) (err error) {
+	err := s.change(ctx, actor, func(tx changeTx) (err error) {
 		if _, err := s.company(ctx, tx, companyID); err != nil {
 			return err
 		}
@@ -95,8 +98,8 @@ func (s *Store) CreateKey(ctx context.Context, companyID uint32, spec NewKey) (K
 }
 
 func (s *Store) createKey(ctx context.Context, tx changeTx, companyID uint32, spec NewKey) (Key, string, error) {
-	if spec.Scopes == 0 || spec.Scopes != spec.Scopes&(1<<len(scopeNames)-1) {
-		return Key{}, "", event.FieldError("scopes", "must name at least one of %s", strings.Join(scopeNames, ", "))
+	if spec.Scopes == 0 || spec.Scopes&^KeyScopes != 0 {
+		return Key{}, "", event.FieldError("scopes", "of a key must be at least one of %s", strings.Join(KeyScopes.Names(), ", "))
 	}
 	now := s.now()
 	if !spec.Expires.IsZero() && !spec.Expires.After(now) {
@@ -120,7 +123,33 @@ func (s *Store) createKey(ctx context.Context, tx changeTx, companyID uint32, sp
 		return Key{}, "", err
 	}
 	k, err := scanKey(tx.QueryRow(ctx, selectKey+` WHERE id = ?`, id).Scan)
-	return k, secret, err
+	if err != nil {
+		return Key{}, "", err
+	}
+	return k, secret, tx.record(ctx, k.entry("key.create", nil))
+}
+
+// keyRecord is a key as the audit trail shows it.
+type keyRecord struct {
+	Site     string    `json:"site"`
+	Prefix   string    `json:"prefix"`
+	Scopes   Scopes    `json:"scopes"`
+	Expires  time.Time `json:"expires,omitzero"`
+	Disabled bool      `json:"disabled"`
+	Revoked  bool      `json:"revoked"`
+}
+
+func (k *Key) record() *keyRecord {
+	return &keyRecord{Site: k.Site, Prefix: k.Prefix, Scopes: k.Scopes, Expires: k.Expires, Disabled: !k.Disabled.IsZero(), Revoked: !k.Revoked.IsZero()}
+}
+
+// entry is what the audit trail says of an act that left the key as it is.
+func (k *Key) entry(action string, before *Key) Entry {
+	e := Entry{Action: action, Company: k.CompanyID, TargetKind: "key", TargetID: strconv.FormatUint(uint64(k.ID), 10), TargetName: k.Site, After: k.record()}
+	if before != nil {
+		e.Before = before.record()
+	}
+	return e
 }
 
 func generateKey(random io.Reader) (string, error) {
@@ -213,27 +242,48 @@ func (s *Store) FindKey(ctx context.Context, ref string) (Key, error) {
 }
 
 // SetKeyDisabled stops a key for a while, or lets it work again.
-func (s *Store) SetKeyDisabled(ctx context.Context, companyID, keyID uint32, disabled bool) error {
+func (s *Store) SetKeyDisabled(ctx context.Context, actor *Actor, companyID, keyID uint32, disabled bool) error {
 	if disabled {
-		return s.changeKey(ctx, "disable key", keyID, disableKey, millis(s.now()), companyID, keyID)
+		return s.changeKey(ctx, actor, "key.disable", companyID, keyID, disableKey, millis(s.now()), companyID, keyID)
 	}
-	return s.changeKey(ctx, "enable key", keyID, enableKey, companyID, keyID)
+	return s.changeKey(ctx, actor, "key.enable", companyID, keyID, enableKey, companyID, keyID)
 }
 
 // RevokeKey ends a key for good: from then on it is as if it had never been. Its events and their site's name stay.
-func (s *Store) RevokeKey(ctx context.Context, companyID, keyID uint32) error {
-	return s.changeKey(ctx, "revoke key", keyID, revokeKey, millis(s.now()), companyID, keyID)
+func (s *Store) RevokeKey(ctx context.Context, actor *Actor, companyID, keyID uint32) error {
+	return s.changeKey(ctx, actor, "key.revoke", companyID, keyID, revokeKey, millis(s.now()), companyID, keyID)
 }
 
-func (s *Store) changeKey(ctx context.Context, doing string, keyID uint32, query string, args ...any) error {
-	return fail(s.change(ctx, func(tx changeTx) error {
-		n, err := tx.Exec(ctx, query, append([]any{tx.revision}, args...)...)
-		if err == nil && n == 0 {
-			// A key of another company, one that never was and one that is revoked give the same answer.
-			return event.Errorf(event.CodeNotFound, "there is no key with id %d that could be changed", keyID)
-		}
+func (s *Store) changeKey(ctx context.Context, actor *Actor, action string, companyID, keyID uint32, query string, args ...any) error {
+	if err := actor.Require(PermManageKeys, companyID); err != nil {
 		return err
-	}), doing)
+	}
+	return fail(s.change(ctx, actor, func(tx changeTx) error {
+		old, err := scanKey(tx.QueryRow(ctx, selectKey+` WHERE id = ? AND company_id = ?`, keyID, companyID).Scan)
+		if errors.Is(err, sql.ErrNoRows) {
+			return noKey(keyID)
+		}
+		if err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, query, append([]any{tx.revision}, args...)...)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return noKey(keyID)
+		}
+		k, err := scanKey(tx.QueryRow(ctx, selectKey+` WHERE id = ?`, keyID).Scan)
+		if err != nil {
+			return err
+		}
+		return tx.record(ctx, k.entry(action, &old))
+	}), strings.Replace(action, ".", " ", 1))
+}
+
+// noKey is the answer for a key of another company, one that never was and one that is revoked: the same for all.
+func noKey(keyID uint32) error {
+	return event.Errorf(event.CodeNotFound, "there is no key with id %d that could be changed", keyID)
 }
 
 func scanKey(scan func(...any) error) (Key, error) {

@@ -21,7 +21,7 @@ func TestKeys(t *testing.T) {
 		s := open(authsvc.WithClock(clk.now))
 		one, two := mustCompany(t, s, "One"), mustCompany(t, s, "Two")
 
-		k, secret, err := s.CreateKey(ctx, one.ID, authsvc.NewKey{Site: " Head  office ", Scopes: authsvc.ScopeIngest | authsvc.ScopeSQL, Expires: clk.now().Add(time.Hour)})
+		k, secret, err := s.CreateKey(ctx, operator, one.ID, authsvc.NewKey{Site: " Head  office ", Scopes: authsvc.ScopeIngest | authsvc.ScopeSQL, Expires: clk.now().Add(time.Hour)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,7 +69,7 @@ func TestKeys(t *testing.T) {
 			"bad site":       {one.ID, authsvc.NewKey{Scopes: authsvc.ScopeRead, Site: "a\x00b"}, event.CodeInvalid},
 			"no company":     {999, authsvc.NewKey{Scopes: authsvc.ScopeRead}, event.CodeNotFound},
 		} {
-			if _, got, err := s.CreateKey(ctx, c.company, c.spec); event.ErrorCode(err) != c.code || got != "" {
+			if _, got, err := s.CreateKey(ctx, operator, c.company, c.spec); event.ErrorCode(err) != c.code || got != "" {
 				t.Errorf("%s: %q, %v", name, got, err)
 			}
 		}
@@ -85,9 +85,9 @@ func TestKeys(t *testing.T) {
 
 		// Another company's key is not there, in the very words used for one that never was.
 		for name, change := range map[string]func(company, id uint32) error{
-			"disable": func(c, id uint32) error { return s.SetKeyDisabled(ctx, c, id, true) },
-			"enable":  func(c, id uint32) error { return s.SetKeyDisabled(ctx, c, id, false) },
-			"revoke":  func(c, id uint32) error { return s.RevokeKey(ctx, c, id) },
+			"disable": func(c, id uint32) error { return s.SetKeyDisabled(ctx, operator, c, id, true) },
+			"enable":  func(c, id uint32) error { return s.SetKeyDisabled(ctx, operator, c, id, false) },
+			"revoke":  func(c, id uint32) error { return s.RevokeKey(ctx, operator, c, id) },
 		} {
 			foreign, missing := change(two.ID, k.ID), change(two.ID, 999)
 			if event.ErrorCode(foreign) != event.CodeNotFound || event.ErrorCode(missing) != event.CodeNotFound {
@@ -100,19 +100,19 @@ func TestKeys(t *testing.T) {
 			t.Errorf("after the other company tried: %+v, %v", list, err)
 		}
 
-		if err := s.SetKeyDisabled(ctx, one.ID, k.ID, true); err != nil {
+		if err := s.SetKeyDisabled(ctx, operator, one.ID, k.ID, true); err != nil {
 			t.Fatal(err)
 		}
 		if list, err := s.Keys(ctx, one.ID, false); err != nil || len(list) != 1 || list[0].State(clk.now()) != "disabled" {
 			t.Errorf("disabled: %+v, %v", list, err)
 		}
-		if err := s.SetKeyDisabled(ctx, one.ID, k.ID, false); err != nil {
+		if err := s.SetKeyDisabled(ctx, operator, one.ID, k.ID, false); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.RevokeKey(ctx, one.ID, k.ID); err != nil {
+		if err := s.RevokeKey(ctx, operator, one.ID, k.ID); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetKeyDisabled(ctx, one.ID, k.ID, false); event.ErrorCode(err) != event.CodeNotFound {
+		if err := s.SetKeyDisabled(ctx, operator, one.ID, k.ID, false); event.ErrorCode(err) != event.CodeNotFound {
 			t.Errorf("a revoked key could be changed: %v", err)
 		}
 		if list, err := s.Keys(ctx, one.ID, false); err != nil || len(list) != 0 {
@@ -121,7 +121,7 @@ func TestKeys(t *testing.T) {
 		if list, err := s.Keys(ctx, one.ID, true); err != nil || len(list) != 1 || list[0].State(clk.now()) != "revoked" {
 			t.Errorf("list with revoked: %+v, %v", list, err)
 		}
-		if err := s.RevokeKey(ctx, one.ID, k.ID); event.ErrorCode(err) != event.CodeNotFound {
+		if err := s.RevokeKey(ctx, operator, one.ID, k.ID); event.ErrorCode(err) != event.CodeNotFound {
 			t.Errorf("revoked twice: %v", err)
 		}
 	})
@@ -138,11 +138,11 @@ func TestKeyRandomness(t *testing.T) {
 		if _, secret := mustKey(t, s, c.ID, authsvc.ScopeRead); secret != "gh_yhjskwdA6OZ1AL1YmHWZWm8LLG7HjnuCA2j5rOw8Xp1" {
 			t.Errorf("all bits set: %s", secret)
 		}
-		if _, _, err := s.CreateKey(t.Context(), c.ID, authsvc.NewKey{Scopes: authsvc.ScopeRead}); err == nil {
+		if _, _, err := s.CreateKey(t.Context(), operator, c.ID, authsvc.NewKey{Scopes: authsvc.ScopeRead}); err == nil {
 			t.Error("a key without randomness")
 		}
 		boom := errors.New("boom")
-		if _, _, err := open(authsvc.WithRandom(iotest.ErrReader(boom))).CreateKey(t.Context(), c.ID, authsvc.NewKey{Scopes: authsvc.ScopeRead}); !errors.Is(err, boom) {
+		if _, _, err := open(authsvc.WithRandom(iotest.ErrReader(boom))).CreateKey(t.Context(), operator, c.ID, authsvc.NewKey{Scopes: authsvc.ScopeRead}); !errors.Is(err, boom) {
 			t.Errorf("%v", err)
 		}
 	})

@@ -19,13 +19,13 @@ func TestResolve(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
 		ctx, clk := t.Context(), newClock()
 		s := open(authsvc.WithClock(clk.now))
-		c, err := s.CreateCompany(ctx, authsvc.CompanySettings{Name: "One", Timezone: "Asia/Tokyo", MaxSession: time.Hour})
+		c, err := s.CreateCompany(ctx, operator, authsvc.CompanySettings{Name: "One", Timezone: "Asia/Tokyo", MaxSession: time.Hour})
 		if err != nil {
 			t.Fatal(err)
 		}
 		r := newResolver(t, s)
 		expires := clk.now().Add(time.Minute)
-		k, secret, err := s.CreateKey(ctx, c.ID, authsvc.NewKey{Site: "Office", Scopes: authsvc.ScopeIngest, Expires: expires})
+		k, secret, err := s.CreateKey(ctx, operator, c.ID, authsvc.NewKey{Site: "Office", Scopes: authsvc.ScopeIngest, Expires: expires})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,15 +69,15 @@ func TestResolve(t *testing.T) {
 				t.Errorf("after %s: %v, want %v", name, err, want)
 			}
 		}
-		step("disable", s.SetKeyDisabled(ctx, c.ID, k.ID, true), authsvc.ErrKeyDisabled)
-		step("enable", s.SetKeyDisabled(ctx, c.ID, k.ID, false), nil)
-		step("disabling the company", s.SetCompanyDisabled(ctx, c.ID, true), authsvc.ErrKeyDisabled)
-		step("enabling the company", s.SetCompanyDisabled(ctx, c.ID, false), nil)
+		step("disable", s.SetKeyDisabled(ctx, operator, c.ID, k.ID, true), authsvc.ErrKeyDisabled)
+		step("enable", s.SetKeyDisabled(ctx, operator, c.ID, k.ID, false), nil)
+		step("disabling the company", s.SetCompanyDisabled(ctx, operator, c.ID, true), authsvc.ErrKeyDisabled)
+		step("enabling the company", s.SetCompanyDisabled(ctx, operator, c.ID, false), nil)
 		clk.add(time.Minute - time.Millisecond)
 		step("almost the expiry", nil, nil)
 		clk.add(time.Millisecond)
 		step("expiry", nil, authsvc.ErrKeyDisabled)
-		step("revoke", s.RevokeKey(ctx, c.ID, k.ID), authsvc.ErrInvalidKey)
+		step("revoke", s.RevokeKey(ctx, operator, c.ID, k.ID), authsvc.ErrInvalidKey)
 
 		if name, err := r.Site(c.ID, k.ID); err != nil || name != "Office" {
 			t.Errorf("name of a revoked site: %q, %v", name, err)
@@ -111,20 +111,20 @@ func TestResolveAcrossProcesses(t *testing.T) {
 			if p, err := r.Resolve(ctx, secret); err != nil || p.SiteID != k.ID {
 				t.Fatalf("first use of a new key: %+v, %v", p, err)
 			}
-			if err := cli.SetKeyDisabled(ctx, c.ID, k.ID, true); err != nil {
+			if err := cli.SetKeyDisabled(ctx, operator, c.ID, k.ID, true); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the disabled key stops", func() bool {
 				_, err := r.Resolve(ctx, secret)
 				return errors.Is(err, authsvc.ErrKeyDisabled)
 			})
-			if err := cli.SetKeyDisabled(ctx, c.ID, k.ID, false); err != nil {
+			if err := cli.SetKeyDisabled(ctx, operator, c.ID, k.ID, false); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := r.Resolve(ctx, secret); err != nil {
 				t.Errorf("first use after enabling: %v", err)
 			}
-			if err := cli.RevokeKey(ctx, c.ID, k.ID); err != nil {
+			if err := cli.RevokeKey(ctx, operator, c.ID, k.ID); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the revoked key stops", func() bool {
@@ -132,7 +132,7 @@ func TestResolveAcrossProcesses(t *testing.T) {
 				return errors.Is(err, authsvc.ErrInvalidKey)
 			})
 		}
-		if _, err := cli.UpdateCompany(ctx, c.ID, authsvc.CompanySettings{Timezone: "Europe/Paris"}); err != nil {
+		if _, err := cli.UpdateCompany(ctx, operator, c.ID, authsvc.CompanySettings{Timezone: "Europe/Paris"}); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "the new zone is seen", func() bool {
@@ -154,7 +154,7 @@ func TestResolveAfterRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		after, newSecret := mustKey(t, s, c.ID, authsvc.ScopeRead)
-		if err := s.SetKeyDisabled(ctx, c.ID, before.ID, true); err != nil {
+		if err := s.SetKeyDisabled(ctx, operator, c.ID, before.ID, true); err != nil {
 			t.Fatal(err)
 		}
 		r := newResolver(t, s)
@@ -288,7 +288,7 @@ func TestUsage(t *testing.T) {
 		clk.add(time.Minute)
 		rb.Record(k1.ID, netip.MustParseAddr("::ffff:10.0.0.2"), 0, 1)
 		// Changes in between replace the copy in memory: counts must survive that.
-		if _, err := a.UpdateCompany(ctx, c.ID, authsvc.CompanySettings{Timezone: "Europe/Paris"}); err != nil {
+		if _, err := a.UpdateCompany(ctx, operator, c.ID, authsvc.CompanySettings{Timezone: "Europe/Paris"}); err != nil {
 			t.Fatal(err)
 		}
 		// The later use wins, in whatever order the servers write.

@@ -28,7 +28,7 @@ func benchStore(b *testing.B, companies, keysEach int) *Store {
 	if _, _, err := schema.NewRelational(s.db).Up(ctx); err != nil {
 		b.Fatal(err)
 	}
-	if err := s.change(ctx, func(tx changeTx) error {
+	if err := s.change(ctx, System(), func(tx changeTx) error {
 		n := 0
 		for i := range companies {
 			name := fmt.Sprintf("company %d", i)

@@ -17,9 +17,17 @@ const (
 	ScopeIngest Scopes = 1 << iota // send events
 	ScopeRead                      // read reports and events
 	ScopeSQL                       // ask in SQL, over the ClickHouse HTTP interface and Arrow Flight
+	// ScopeManage is for tokens of people, who change with it what their role lets them change. A key cannot hold it.
+	ScopeManage
 )
 
-var scopeNames = []string{"ingest", "read", "sql"} // by bit
+// AllScopes is what a person holds who signed in with a browser.
+const AllScopes = ScopeIngest | ScopeRead | ScopeSQL | ScopeManage
+
+// KeyScopes are those that a key can hold.
+const KeyScopes = ScopeIngest | ScopeRead | ScopeSQL
+
+var scopeNames = []string{"ingest", "read", "sql", "manage"} // by bit
 
 // ParseScopes reads a list such as "ingest,read".
 func ParseScopes(list string) (Scopes, error) {

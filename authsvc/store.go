@@ -63,8 +63,8 @@ func (s *Store) DB() *reldb.DB { return s.db }
 // Close closes the database. Close the resolvers before: they write their counts.
 func (s *Store) Close() error { return s.db.Close() }
 
-// bumpDirectory raises the stamp by which every process sees that companies or keys have changed. As the first statement of
-// a transaction it also is the lock that lets changes through one at a time, so that stamps are committed in their order.
+// bumpDirectory raises the stamp by which every process sees that companies or keys have changed. It comes
+// after the lock of the audit trail, which lets changes through one at a time, so that stamps are committed in their order.
 const bumpDirectory = `UPDATE revisions SET revision = revision + 1 WHERE topic = 'directory'`
 
 const readDirectory = `SELECT revision FROM revisions WHERE topic = 'directory'`
@@ -72,13 +72,13 @@ const readDirectory = `SELECT revision FROM revisions WHERE topic = 'directory'`
 // changeTx is a transaction that changes companies or keys. Every row that it touches gets its revision: by that, other
 // processes find it. Rows are never deleted, since nothing would tell of it.
 type changeTx struct {
-	*reldb.Tx
+	*auditedTx
 	revision int64
 }
 
-// change runs fn in a transaction that raises the change stamp, and has the resolvers of this process look at once.
-func (s *Store) change(ctx context.Context, fn func(changeTx) error) error {
-	err := s.db.Update(ctx, func(tx *reldb.Tx) error {
+// change runs fn in a transaction by actor that raises the change stamp, and has the resolvers of this process look at once.
+func (s *Store) change(ctx context.Context, actor *Actor, fn func(changeTx) error) error {
+	err := s.update(ctx, actor, func(tx *auditedTx) error {
 		n, err := tx.Exec(ctx, bumpDirectory)
 		if err != nil {
 			return err
@@ -86,7 +86,7 @@ func (s *Store) change(ctx context.Context, fn func(changeTx) error) error {
 		if n != 1 {
 			return fmt.Errorf("BUG: the change stamp of the directory has %d rows", n)
 		}
-		c := changeTx{Tx: tx}
+		c := changeTx{auditedTx: tx}
 		if err := tx.QueryRow(ctx, readDirectory).Scan(&c.revision); err != nil {
 			return err
 		}

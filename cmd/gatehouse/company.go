@@ -63,7 +63,7 @@ func newCompanyCreateCommand(c *cli) *cobra.Command {
 				settings.MaxSession = cfg.App.MaxSession
 			}
 			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
-				company, err := store.CreateCompany(cmd.Context(), settings)
+				company, err := store.CreateCompany(cmd.Context(), localActor(), settings)
 				if err != nil {
 					return err
 				}
@@ -100,7 +100,7 @@ zone and session limit at once, also for events that came before.`,
 				if err != nil {
 					return err
 				}
-				company, err = store.UpdateCompany(cmd.Context(), company.ID, settings)
+				company, err = store.UpdateCompany(cmd.Context(), localActor(), company.ID, settings)
 				if err != nil {
 					return err
 				}
@@ -161,7 +161,7 @@ func newCompanyDisableCommand(c *cli, disable bool) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				if err := store.SetCompanyDisabled(cmd.Context(), company.ID, disable); err != nil {
+				if err := store.SetCompanyDisabled(cmd.Context(), localActor(), company.ID, disable); err != nil {
 					return err
 				}
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "Company %q is %s.\n", company.Name, done)

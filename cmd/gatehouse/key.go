@@ -60,7 +60,7 @@ func newKeyCreateCommand(c *cli) *cobra.Command {
 				if spec.Expires, err = parseExpiry(expires, time.Now(), owner.Location); err != nil {
 					return usageError{err}
 				}
-				key, secret, err := store.CreateKey(cmd.Context(), owner.ID, spec)
+				key, secret, err := store.CreateKey(cmd.Context(), localActor(), owner.ID, spec)
 				if err != nil {
 					return err
 				}
@@ -136,14 +136,14 @@ func newKeyDisableCommand(c *cli, disable bool) *cobra.Command {
 		use, short, done = "disable KEY", "Stop a key; \"enable\" lets it work again", "disabled"
 	}
 	return keyChangeCommand(c, use, short, "", done, func(cmd *cobra.Command, store *authsvc.Store, k authsvc.Key) error {
-		return store.SetKeyDisabled(cmd.Context(), k.CompanyID, k.ID, disable)
+		return store.SetKeyDisabled(cmd.Context(), localActor(), k.CompanyID, k.ID, disable)
 	})
 }
 
 func newKeyRevokeCommand(c *cli) *cobra.Command {
 	return keyChangeCommand(c, "revoke KEY", "End a key for good", "End a key for good: it cannot be enabled again. The events that came by it stay, under its site's name.", "revoked",
 		func(cmd *cobra.Command, store *authsvc.Store, k authsvc.Key) error {
-			return store.RevokeKey(cmd.Context(), k.CompanyID, k.ID)
+			return store.RevokeKey(cmd.Context(), localActor(), k.CompanyID, k.ID)
 		})
 }
 

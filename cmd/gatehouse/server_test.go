@@ -113,7 +113,7 @@ func newKey(t *testing.T, s *server, company, scopes string) string {
 	ctx := t.Context()
 	c, err := s.store.FindCompany(ctx, company)
 	if err != nil {
-		if c, err = s.store.CreateCompany(ctx, authsvc.CompanySettings{Name: company}); err != nil {
+		if c, err = s.store.CreateCompany(ctx, localActor(), authsvc.CompanySettings{Name: company}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -121,7 +121,7 @@ func newKey(t *testing.T, s *server, company, scopes string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, secret, err := s.store.CreateKey(ctx, c.ID, authsvc.NewKey{Scopes: sc})
+	_, secret, err := s.store.CreateKey(ctx, localActor(), c.ID, authsvc.NewKey{Scopes: sc})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -185,7 +185,7 @@ func (c *cli) simulateToServer(cmd *cobra.Command, sim *simulate.Simulation, f *
 func simulationKey(ctx context.Context, store *authsvc.Store, company simulate.Company) (string, error) {
 	owner, err := store.FindCompany(ctx, company.Name)
 	if event.ErrorCode(err) == event.CodeNotFound {
-		owner, err = store.CreateCompany(ctx, authsvc.CompanySettings{Name: company.Name, Timezone: company.Zone})
+		owner, err = store.CreateCompany(ctx, localActor(), authsvc.CompanySettings{Name: company.Name, Timezone: company.Zone})
 	}
 	if err != nil {
 		return "", err
@@ -195,9 +195,9 @@ func simulationKey(ctx context.Context, store *authsvc.Store, company simulate.C
 		return "", err
 	}
 	const site = "Simulation"
-	_, secret, err := store.CreateKey(ctx, owner.ID, authsvc.NewKey{Site: site, Scopes: scopes})
+	_, secret, err := store.CreateKey(ctx, localActor(), owner.ID, authsvc.NewKey{Site: site, Scopes: scopes})
 	if event.ErrorCode(err) == event.CodeConflict { // of an earlier run
-		_, secret, err = store.CreateKey(ctx, owner.ID, authsvc.NewKey{Site: site + " " + time.Now().UTC().Format("2006-01-02 15:04:05.000"), Scopes: scopes})
+		_, secret, err = store.CreateKey(ctx, localActor(), owner.ID, authsvc.NewKey{Site: site + " " + time.Now().UTC().Format("2006-01-02 15:04:05.000"), Scopes: scopes})
 	}
 	return secret, err
 }
