@@ -2,32 +2,19 @@ package authsvc
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/hex"
 	"errors"
-	"fmt"
-	"io"
-	"math/big"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
+	"gatehouse/authsvc/token"
 	"gatehouse/event"
 )
 
-// A key is "gh_" and 43 characters of base 62: 256 random bits, without a character that shells, URLs or a double click
-// treat specially. Its first characters stay visible to tell keys apart; what they give away of it is far from enough
-// to find the rest.
-const (
-	keyMark    = "gh_"
-	keyDigits  = 43 // the least with 62^n > 2^256
-	keyBytes   = 32
-	prefixLen  = len(keyMark) + 8
-	keyLength  = len(keyMark) + keyDigits
-	keyLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
+// prefixLen is how much of a key stays visible.
+const prefixLen = len(token.APIKey) + 8
 
 // Key is an API key as it is kept: everything but the key itself. One key is one site of its company.
 type Key struct {
@@ -105,11 +92,11 @@ func (s *Store) createKey(ctx context.Context, tx changeTx, companyID uint32, sp
 	if !spec.Expires.IsZero() && !spec.Expires.After(now) {
 		return Key{}, "", event.FieldError("expires", "%s is in the past", spec.Expires.UTC().Format(time.RFC3339))
 	}
-	secret, err := generateKey(s.rand)
+	secret, err := token.APIKey.New(s.rand)
 	if err != nil {
 		return Key{}, "", err
 	}
-	prefix := secret[:prefixLen]
+	prefix := token.APIKey.Prefix(secret)
 	site := spec.Site
 	if strings.TrimSpace(site) == "" {
 		site = "Site " + prefix
@@ -117,8 +104,7 @@ func (s *Store) createKey(ctx context.Context, tx changeTx, companyID uint32, sp
 	if site, _, err = cleanName("site", site); err != nil {
 		return Key{}, "", err
 	}
-	hash := hashKey(secret)
-	id, err := tx.Insert(ctx, insertKey, companyID, site, prefix, hex.EncodeToString(hash[:]), spec.Scopes.String(), millis(now), optionalMillis(spec.Expires), tx.revision)
+	id, err := tx.Insert(ctx, insertKey, companyID, site, prefix, token.HashText(secret), spec.Scopes.String(), millis(now), optionalMillis(spec.Expires), tx.revision)
 	if err != nil {
 		return Key{}, "", err
 	}
@@ -151,39 +137,6 @@ func (k *Key) entry(action string, before *Key) Entry {
 	}
 	return e
 }
-
-func generateKey(random io.Reader) (string, error) {
-	var bits [keyBytes]byte
-	if _, err := io.ReadFull(random, bits[:]); err != nil {
-		return "", fmt.Errorf("no randomness for a new key: %w", err)
-	}
-	n := new(big.Int).SetBytes(bits[:])
-	base, digit := big.NewInt(int64(len(keyLetters))), new(big.Int)
-	var out [keyDigits]byte
-	for i := len(out) - 1; i >= 0; i-- {
-		n.DivMod(n, base, digit)
-		out[i] = keyLetters[digit.Int64()]
-	}
-	return keyMark + string(out[:]), nil
-}
-
-// wellFormed tells whether s can be a key of ours at all.
-func wellFormed(s string) bool {
-	if len(s) != keyLength || s[:len(keyMark)] != keyMark {
-		return false
-	}
-	for i := len(keyMark); i < len(s); i++ {
-		c := s[i]
-		if (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
-			return false
-		}
-	}
-	return true
-}
-
-// hashKey is what is kept of a key. A plain hash is enough: with 256 random bits there is nothing to guess, and looking it
-// up by hash leaks nothing of the key by its timing.
-func hashKey(secret string) [sha256.Size]byte { return sha256.Sum256([]byte(secret)) }
 
 // Keys lists the keys of a company by id; revoked ones only when asked for.
 func (s *Store) Keys(ctx context.Context, companyID uint32, withRevoked bool) ([]Key, error) {
@@ -220,9 +173,8 @@ func (s *Store) FindKey(ctx context.Context, ref string) (Key, error) {
 	switch id, parseErr := strconv.ParseUint(ref, 10, 31); {
 	case parseErr == nil:
 		list, err = s.keys(ctx, selectKey+` WHERE id = ?`, int64(id))
-	case wellFormed(ref):
-		hash := hashKey(ref)
-		list, err = s.keys(ctx, selectKey+` WHERE key_hash = ?`, hex.EncodeToString(hash[:]))
+	case token.APIKey.WellFormed(ref):
+		list, err = s.keys(ctx, selectKey+` WHERE key_hash = ?`, token.HashText(ref))
 	default:
 		list, err = s.keys(ctx, selectKey+` WHERE key_prefix = ?`, ref)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatehouse/authsvc/token"
 	"gatehouse/event"
 )
 
@@ -183,10 +184,10 @@ func (r *Resolver) Resolve(ctx context.Context, key string) (Principal, error) {
 	if key == "" {
 		return Principal{}, ErrNoKey
 	}
-	if !wellFormed(key) {
+	if !token.APIKey.WellFormed(key) {
 		return Principal{}, ErrInvalidKey
 	}
-	hash := hashKey(key)
+	hash := token.Hash(key)
 	p, err := r.lookup(hash)
 	if err == nil || errors.Is(err, ErrStale) {
 		return p, err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"gatehouse/authsvc/token"
 	"gatehouse/internal/reldb"
 	"gatehouse/schema"
 )
@@ -37,7 +38,7 @@ func benchStore(b *testing.B, companies, keysEach int) *Store {
 				return err
 			}
 			for range keysEach {
-				hash := hashKey(benchKey(n))
+				hash := token.Hash(benchKey(n))
 				if _, err := tx.Insert(ctx, insertKey, id, "site", "gh_00000000", hex.EncodeToString(hash[:]), "ingest,read", 0, nil, tx.revision); err != nil {
 					return err
 				}
