@@ -27,9 +27,12 @@ const (
 	// place until their client gives up.
 	defaultMaxConnections = 32
 
-	// startTimeout is how long Start waits for the first answer. Opening a data
-	// directory with thousands of parts takes seconds, not minutes.
-	startTimeout = 2 * time.Minute
+	// startTimeout is how long a child may take to its first answer before it is
+	// killed: the first one fails Start, a later one is started again with
+	// twice the time, up to startTimeoutFactor times this. Opening a data directory with
+	// thousands of parts takes seconds, not minutes.
+	startTimeout       = 2 * time.Minute
+	startTimeoutFactor = 8
 	// stopTimeout is how long Close waits for the engine to end by itself
 	// before it is killed. Killing is safe: what was acknowledged is on disk.
 	stopTimeout = 15 * time.Second
@@ -76,7 +79,9 @@ type Config struct {
 	// Logger receives the child's life and its last words; nil means slog.Default.
 	Logger *slog.Logger
 
-	extraArgs []string // test hooks of this package's own tests
+	// Hooks of this package's own tests.
+	extraArgs    []string
+	startTimeout time.Duration // 0: the constant
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -89,6 +94,9 @@ func (c Config) withDefaults() (Config, error) {
 			return c, err
 		}
 		c.Executable = exe
+	}
+	if c.startTimeout == 0 {
+		c.startTimeout = startTimeout
 	}
 	dir, err := filepath.Abs(c.Dir)
 	if err != nil {

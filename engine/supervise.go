@@ -70,8 +70,6 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	e.cancel = cancel
 	first := make(chan error, 1)
 	go e.supervise(life, first)
-	ctx, stop := context.WithTimeout(ctx, startTimeout)
-	defer stop()
 	select {
 	case err = <-first:
 	case <-ctx.Done():
@@ -116,11 +114,11 @@ func (e *Engine) supervise(ctx context.Context, first chan<- error) {
 	// thread must not be one that the runtime may retire.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	backoff := restartBackoffMin
+	backoff, patience := restartBackoffMin, e.cfg.startTimeout
 	answered := false
 	for {
 		began, served := time.Now(), false
-		err := e.runChild(ctx, func() {
+		err := e.runChild(ctx, patience, func() {
 			served = true
 			if !answered {
 				answered = true
@@ -134,7 +132,11 @@ func (e *Engine) supervise(ctx context.Context, first chan<- error) {
 			first <- err
 			return
 		}
-		if time.Since(began) > restartHealthy {
+		if errors.Is(err, errStartTimeout) {
+			// Perhaps it only had more to open than anybody thought: the next one gets longer.
+			patience = min(2*patience, startTimeoutFactor*e.cfg.startTimeout)
+		}
+		if served && time.Since(began) > restartHealthy {
 			backoff = restartBackoffMin
 		}
 		e.restarts.Add(1)
@@ -152,8 +154,13 @@ func (e *Engine) supervise(ctx context.Context, first chan<- error) {
 	}
 }
 
-// runChild starts one child, calls answered when it serves, and returns why it ended.
-func (e *Engine) runChild(ctx context.Context, answered func()) error {
+// errStartTimeout says that a child was ended because it did not begin to answer.
+var errStartTimeout = errors.New("the engine did not answer in time after its start")
+
+// runChild starts one child, calls answered when it serves, and returns why it
+// ended. One that does not serve within patience is killed: whatever it hangs on,
+// it holds the data directory, and the next one may fare better.
+func (e *Engine) runChild(ctx context.Context, patience time.Duration, answered func()) error {
 	cmd := exec.Command(e.cfg.Executable, e.args()...) //nolint:gosec,noctx // our own binary; its end is ours to time, see below
 	cmd.Env = childEnv
 	cmd.Dir = e.cfg.Dir
@@ -182,15 +189,22 @@ func (e *Engine) runChild(ctx context.Context, answered func()) error {
 	defer stopProbe()
 	up := make(chan struct{})
 	go e.probe(probing, cmd.Process.Pid, up)
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	for {
 		select {
 		case <-up:
+			late.Stop()
 			e.setUp()
 			e.cfg.Logger.Info("engine ready", slog.Int("pid", cmd.Process.Pid), slog.String("socket", e.socket))
 			up = nil
 			answered()
 		case err := <-exited:
 			return childError(e.cfg.Dir, err, tail)
+		case <-late.C:
+			_ = cmd.Process.Kill() // it has acknowledged nothing
+			<-ended
+			return fmt.Errorf("%w, %s; its last words: %s; its log: %s", errStartTimeout, patience, tail, logFile(e.cfg.Dir))
 		case <-ctx.Done():
 			_ = stdin.Close() // asks it to end
 			select {
@@ -255,8 +269,10 @@ func childError(dir string, err error, tail *lastWords) error {
 	if err == nil {
 		err = errors.New("exit status 0")
 	}
-	return fmt.Errorf("engine process ended: %w; its last words: %s; its log: %s", err, text, filepath.Join(dir, logDirName, logFileName))
+	return fmt.Errorf("engine process ended: %w; its last words: %s; its log: %s", err, text, logFile(dir))
 }
+
+func logFile(dir string) string { return filepath.Join(dir, logDirName, logFileName) }
 
 func isDiskFull(text string) bool {
 	return strings.Contains(text, "No space left on device") || strings.Contains(text, "NOT_ENOUGH_SPACE")

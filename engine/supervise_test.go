@@ -49,6 +49,44 @@ func TestRestartAfterKill(t *testing.T) {
 	}
 }
 
+// A child that hangs at its start is killed, at the first start with an error
+// and at a restart for another try.
+func TestHangingStart(t *testing.T) {
+	t.Parallel()
+	needLibrary(t)
+	dir := t.TempDir()
+	hang := filepath.Join(dir, "hang")
+	// The child's environment holds no PATH.
+	script := filepath.Join(dir, "gatehouse")
+	text := fmt.Sprintf("#!/bin/sh\nif [ -e '%s' ]; then /bin/rm '%s'; exec /bin/sleep 1000; fi\nexec '%s' \"$@\"\n", hang, hang, os.Args[0])
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	arm := func() {
+		if err := os.WriteFile(hang, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := Config{Dir: filepath.Join(dir, "e"), Executable: script, startTimeout: 4 * time.Second}
+	arm()
+	if e, err := Start(context.Background(), cfg); !errors.Is(err, errStartTimeout) {
+		if err == nil {
+			_ = e.Close()
+		}
+		t.Fatalf("a hanging first start: %v", err)
+	}
+	e := startEngine(t, cfg, true)
+	pid := e.Pid()
+	arm()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the one after the hanging one", func() bool { return e.Restarts() >= 2 && e.Ready() })
+	if _, err := os.Stat(hang); err == nil {
+		t.Error("no start has hung: the test shows nothing")
+	}
+}
+
 // A crash inside of the process leaves its reason in the parent's log and in
 // the engine's.
 func TestCrashTellsWhy(t *testing.T) {
