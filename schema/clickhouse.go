@@ -19,13 +19,7 @@ import (
 //go:embed clickhouse/*.sql
 var clickhouseFiles embed.FS
 
-const (
-	clickhouseTable = "schema_migrations"
-
-	// historyEngine keeps the history in parts, which survive a crash; the
-	// migration library's default (TinyLog) can be left torn.
-	historyEngine = "MergeTree"
-)
+const clickhouseTable = "schema_migrations"
 
 // ClickHouse runs the migrations of the event store. One source renders for
 // the embedded engine, a single server and a cluster, see [Layout].
@@ -170,7 +164,7 @@ func (c *ClickHouse) run(ctx context.Context, step func(*migrate.Migrate) error)
 		DatabaseName:          c.layout.Database,
 		ClusterName:           c.layout.Cluster,
 		MigrationsTable:       clickhouseTable,
-		MigrationsTableEngine: historyEngine,
+		MigrationsTableEngine: c.layout.historyEngine(),
 		MultiStatementEnabled: true,
 	})
 	if err != nil {

@@ -67,6 +67,17 @@ func (l Layout) Engine(table, family string) string {
 	return fmt.Sprintf("Replicated%s('/clickhouse/tables/{uuid}/{shard}/%s', '{replica}')", family, table)
 }
 
+// historyEngine is the engine of the table that tells which migrations have run.
+// It keeps them in parts, which survive a crash; the migration library's default
+// (TinyLog) can be left torn. On a cluster every node has a replica of the one
+// history, whatever its shard: a node that is asked later must know what ran through another.
+func (l Layout) historyEngine() string {
+	if l.Cluster == "" {
+		return "MergeTree" // the library adds the order
+	}
+	return "ReplicatedMergeTree('/clickhouse/tables/{uuid}/" + clickhouseTable + "', '{shard}-{replica}') ORDER BY sequence"
+}
+
 // Distributed is the engine of the table in front of the shards. Sharding by
 // company keeps every question about one company on one shard.
 func (l Layout) Distributed(table string) string {

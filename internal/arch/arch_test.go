@@ -55,6 +55,8 @@ var table = map[string]folder{
 	"bench":    {may: []string{"engine", "event", "schema", "simulate"}},
 	"soak":     {may: []string{"bench", "event", "simulate", "spool"}},
 	"internal": {may: nothing},
+	// It starts the engine for tests, which are not looked at here.
+	"internal/enginetest": {may: []string{"engine"}},
 }
 
 type goPackage struct {
