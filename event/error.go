@@ -21,6 +21,7 @@ const (
 	CodeUnavailable  Code = "unavailable"  // try again later
 	CodeInternal     Code = "internal"     // our fault
 	CodeUnsupported  Code = "unsupported"  // a media type or encoding that is not taken
+	CodeMethod       Code = "method"       // an HTTP method that the path does not take
 )
 
 var statusByCode = map[Code]int{
@@ -34,6 +35,7 @@ var statusByCode = map[Code]int{
 	CodeUnavailable:  http.StatusServiceUnavailable,
 	CodeInternal:     http.StatusInternalServerError,
 	CodeUnsupported:  http.StatusUnsupportedMediaType,
+	CodeMethod:       http.StatusMethodNotAllowed,
 }
 
 // Status is the HTTP status that goes with c; 500 for a code it does not know.
