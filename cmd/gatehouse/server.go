@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -65,6 +66,7 @@ type server struct {
 	writerDone chan error
 	fatal      chan error // what ends the server by itself
 
+	bound      net.Listener // taken and not yet served
 	control    *http.Server
 	public     *http.Server
 	controlAt  string
@@ -93,7 +95,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		return nil, fmt.Errorf("FATAL: the data directory cannot be made: %w", err)
 	}
 	for _, step := range []func(context.Context) error{
-		s.openSpool, s.openStore, s.openEventStore, s.openIntake, s.startWriter, s.serveControl, s.servePublic,
+		s.openSpool, s.bindPublic, s.openStore, s.openEventStore, s.openIntake, s.startWriter, s.serveControl, s.servePublic,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -230,6 +232,9 @@ func (s *server) Close() error {
 	if s.public != nil {
 		s.removeServeFile()
 		part("listener", func() error { return shutdown(ctx, s.public) })
+	}
+	if s.bound != nil {
+		part("listener", s.bound.Close)
 	}
 	if s.control != nil {
 		part("control socket", func() error { return shutdown(ctx, s.control) })

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -15,8 +16,26 @@ import (
 	"gatehouse/internal/tlscert"
 )
 
-// servePublic listens where agents, Grafana and people come.
-func (s *server) servePublic(ctx context.Context) error {
+// bindPublic takes the address before anything slow is started: one that cannot be had
+// is told at once. Who connects meanwhile waits until servePublic.
+func (s *server) bindPublic(ctx context.Context) (err error) {
+	if s.listen == "" {
+		return nil
+	}
+	s.bound, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("FATAL: %s is in use by another program: stop that one, or name another port with --listen (port 0 takes a free one): %w", s.listen, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("FATAL: the port of %s needs more rights than this user has: take one above 1023, or give the program the capability to bind it: %w", s.listen, err)
+	case err != nil:
+		return fmt.Errorf("FATAL: cannot listen on %s: %w", s.listen, err)
+	}
+	return nil
+}
+
+// servePublic answers where agents, Grafana and people come.
+func (s *server) servePublic(context.Context) error {
 	if s.listen == "" {
 		return nil
 	}
@@ -24,11 +43,7 @@ func (s *server) servePublic(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.listen)
-	if err != nil {
-		return fmt.Errorf("FATAL: cannot listen on %s: %w", s.listen, err)
-	}
-	l = netutil.LimitListener(l, s.cfg.Server.MaxConnections)
+	l := netutil.LimitListener(s.bound, s.cfg.Server.MaxConnections)
 	scheme := "http"
 	if s.cfg.Server.TLS && !s.plainHTTP {
 		scheme = "https"
@@ -38,7 +53,7 @@ func (s *server) servePublic(ctx context.Context) error {
 			s.cert, err = tlscert.SelfSigned(s.dataDir, s.log)
 		}
 		if err != nil {
-			return errors.Join(err, l.Close())
+			return err
 		}
 		t := s.cert.TLSConfig()
 		t.NextProtos = []string{"h2", "http/1.1"}
@@ -47,6 +62,7 @@ func (s *server) servePublic(ctx context.Context) error {
 	s.url = scheme + "://" + l.Addr().String()
 	s.public = s.httpServer(handler)
 	s.public.WriteTimeout = answerTimeout
+	s.bound = nil // the HTTP server closes it
 	go func() {
 		if err := s.public.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			s.fatal <- fmt.Errorf("FATAL: the listener on %s ended: %w", s.listen, err)
