@@ -23,7 +23,9 @@ const (
 // the spool, and what became of each record. It is reused; see release.
 type batch struct {
 	parse   event.ParseOptions
-	limit   int // records; more fail the request
+	limit   int          // records; more fail the request
+	oldest  int64        // Unix milliseconds; earlier events are refused as expired
+	expired *event.Error // with these words
 	arena   []byte
 	entries []entry
 	records [][]byte // what goes to the spool, slices of arena
@@ -60,6 +62,12 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 // larger ones come from rare requests and would stay for good.
 const maxPooledArena = 4 << 20
 
+func (in *Intake) newBatch(p *Principal, now time.Time, limit int) *batch {
+	b := newBatch(p, now, limit)
+	b.oldest, b.expired = expiry(now, in.retention), in.expired
+	return b
+}
+
 func newBatch(p *Principal, now time.Time, limit int) *batch {
 	b := batches.Get().(*batch)
 	b.parse = event.ParseOptions{
@@ -87,6 +95,7 @@ func (b *batch) release() {
 	clear(b.rejections)
 	b.records, b.rejections = b.records[:0], b.rejections[:0]
 	b.accepted, b.duplicate, b.unknown, b.unreadable = 0, 0, 0, 0
+	b.oldest, b.expired = 0, nil
 	b.scan.fields, b.scan.bad, b.ev, b.parse = event.Fields{}, nil, event.Event{}, event.ParseOptions{}
 	batches.Put(b)
 }
@@ -102,6 +111,10 @@ func (b *batch) reject(err *event.Error) {
 
 // add takes a valid event, which may be changed afterwards.
 func (b *batch) add(e *event.Event) {
+	if e.Time < b.oldest {
+		b.reject(b.expired)
+		return
+	}
 	off := len(b.arena)
 	b.arena = e.AppendBinary(b.arena)
 	b.entries = append(b.entries, entry{id: e.ID(), off: off, end: len(b.arena), index: len(b.outcomes)})

@@ -70,7 +70,7 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	// reads its answer slowly.
 	release := sync.OnceFunc(content.release)
 	defer release()
-	b := newBatch(p, start, in.limits.BatchEvents)
+	b := in.newBatch(p, start, in.limits.BatchEvents)
 	err = decode(b, content.bytes)
 	if err == nil && len(b.outcomes) == 0 {
 		err = errNoRecords

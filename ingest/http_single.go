@@ -35,7 +35,7 @@ func (in *Intake) logEvent(w http.ResponseWriter, r *http.Request, p *Principal,
 		return rejected, err
 	}
 	defer content.release()
-	b := newBatch(p, now, 1)
+	b := in.newBatch(p, now, 1)
 	if err := decodeSingle(b, content.bytes); err != nil {
 		b.release()
 		return rejected, err

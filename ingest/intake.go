@@ -57,6 +57,9 @@ type Options struct {
 	Recent   *Recent          // nil: one of the default size
 	Metrics  *Metrics         // nil: none
 	Limits   Limits           // zero fields: the defaults
+	// RetentionMonths is after how many months ClickHouse deletes events, 0 never. Older ones are refused: they
+	// would be acknowledged and never be seen.
+	RetentionMonths int
 
 	// Store tells whether ClickHouse answers, for the agents' health check; nil: always.
 	Store func(ctx context.Context) error
@@ -79,14 +82,17 @@ type Intake struct {
 	recent   *Recent
 	metrics  *Metrics
 	limits   Limits
-	store    cachedProbe
-	ready    []Probe
-	clientIP func(r *http.Request) netip.Addr
-	clock    func() time.Time
-	log      *slog.Logger
-	open     budget
-	lastWarn atomic.Int64 // when a refusal was logged, Unix nanoseconds
-	unwarned atomic.Int64 // refusals since then that were not
+	// events older than so many months are refused with expired; 0: none are
+	retention int
+	expired   *event.Error
+	store     cachedProbe
+	ready     []Probe
+	clientIP  func(r *http.Request) netip.Addr
+	clock     func() time.Time
+	log       *slog.Logger
+	open      budget
+	lastWarn  atomic.Int64 // when a refusal was logged, Unix nanoseconds
+	unwarned  atomic.Int64 // refusals since then that were not
 }
 
 // NewIntake makes an Intake.
@@ -98,6 +104,7 @@ func NewIntake(o Options) (*Intake, error) {
 		spool: o.Spool, keys: o.Keys, limiter: o.Limiter, internal: o.Internal, recent: o.Recent,
 		metrics: o.Metrics, limits: o.Limits.orDefault(), ready: o.Ready, clientIP: o.ClientIP, clock: o.Clock, log: o.Log,
 	}
+	in.retention, in.expired = o.RetentionMonths, errExpired(o.RetentionMonths)
 	in.store.check = o.Store
 	in.open.limit = in.limits.OpenBytes
 	if in.internal == nil {

@@ -139,7 +139,7 @@ func (w *Writer) dedupe(ctx context.Context, b *writeBlock, recoverTo spool.Posi
 	b.index.reset(b.len())
 	b.rows = b.rows[:0]
 	flight := w.inFlight()
-	expired := w.expiry()
+	expired := expiry(w.opts.Clock(), w.opts.RetentionMonths)
 	again := b.from <= recoverTo && w.aside.count() > 0 // a record set aside before a crash comes again
 	want := map[companyDay]int{}
 	for r := range uint32(b.len()) { //nolint:gosec // bounded by BlockRows
@@ -280,19 +280,6 @@ func inAny(blocks []*writeBlock, id event.ID) bool {
 		}
 	}
 	return false
-}
-
-// expiry is the time before which ClickHouse deletes events.
-func (w *Writer) expiry() int64 {
-	if w.opts.RetentionMonths <= 0 {
-		return 0
-	}
-	// Months end on different days: like ClickHouse, which adds the months to the event's time,
-	// a date that the month lacks is its last one. AddDate would go over into the next month.
-	now := w.opts.Clock().UTC()
-	first := time.Date(now.Year(), now.Month()-time.Month(w.opts.RetentionMonths), 1, now.Hour(), now.Minute(), now.Second(), now.Nanosecond(), time.UTC)
-	last := first.AddDate(0, 1, -1).Day()
-	return first.AddDate(0, 0, min(now.Day(), last)-1).UnixMilli()
 }
 
 // persist does fn until it succeeds or ctx ends, for fn's failures are ClickHouse's or the disk's and pass.

@@ -53,7 +53,9 @@ func (s *server) openIntake(context.Context) (err error) {
 	s.intake, err = ingest.NewIntake(ingest.Options{
 		Spool: s.spool, Keys: keyResolver{s.keys}, Internal: s.internalPrincipal, Recent: s.recent, Metrics: s.metrics,
 		Limits: ingest.Limits{BatchBytes: int(s.cfg.Ingest.MaxBytes), BatchEvents: s.cfg.Ingest.MaxRecords},
-		Store:  s.pingStore,
+		RetentionMonths: s.cfg.Ingest.RetentionMonths,
+
+		Store: s.pingStore,
 		Ready: []ingest.Probe{
 			{Name: "database", Check: s.store.DB().Ping},
 			{Name: "spool", Check: s.spoolHasRoom},
