@@ -25,8 +25,10 @@ type Client struct {
 }
 
 const (
-	// clientBatch is how many events go into one request; Send splits longer slices.
+	// clientBatch and clientBytes are the events and the bytes of one request at most; Send
+	// splits what is more. The route takes just as much.
 	clientBatch = 10_000
+	clientBytes = 8 << 20
 	// clientPatience is how long a server that says "try again" is tried again.
 	clientPatience = 5 * time.Minute
 	// maxClientAnswer bounds the answer to one request: each event of a batch refused, with long words.
@@ -77,12 +79,10 @@ type batchResult struct {
 // stored; sending them again counts nothing twice. It waits for a server that is busy.
 func (c *Client) Send(ctx context.Context, events []event.Event) (accepted, duplicate int, rejected []ClientRejection, err error) {
 	var text []byte
-	for start := 0; start < len(events); start += clientBatch {
-		part := events[start:min(start+clientBatch, len(events))]
-		text = text[:0]
-		for i := range part {
-			text = appendFrame(text, &part[i])
-		}
+	for start := 0; start < len(events); {
+		n := 0
+		text, n = appendFrames(text[:0], events[start:])
+		part := events[start : start+n]
 		out, err := c.post(ctx, text)
 		if err != nil {
 			return accepted, duplicate, rejected, err
@@ -97,8 +97,20 @@ func (c *Client) Send(ctx context.Context, events []event.Event) (accepted, dupl
 				rejected = append(rejected, ClientRejection{start + r.Index, r.Field, r.Message})
 			}
 		}
+		start += n
 	}
 	return accepted, duplicate, rejected, nil
+}
+
+// appendFrames appends as many of events as one request takes, at least one.
+func appendFrames(text []byte, events []event.Event) ([]byte, int) {
+	for i := range events {
+		before := len(text)
+		if text = appendFrame(text, &events[i]); i == clientBatch || i > 0 && len(text) > clientBytes {
+			return text[:before], i
+		}
+	}
+	return text, len(events)
 }
 
 // post sends one request, again while the server says that it should be tried again.

@@ -74,6 +74,31 @@ func TestClient(t *testing.T) {
 	}
 }
 
+// What an operator lets agents send at once does not bound imports, and however
+// long the names are, no request is larger than the route takes.
+func TestClientAndOperatorsLimits(t *testing.T) {
+	s := newServer(t, func(o *Options) {
+		o.Limits.BatchEvents, o.Limits.BatchBytes, o.Recent = 100, 64<<10, NewRecent(200_000)
+	})
+	c := overSocket(t, s.http)
+	events := someEvents(25_000)
+	long := strings.Repeat("x", event.MaxName)
+	for i := range events[:12_000] {
+		e := &events[i]
+		e.Domain, e.SID, e.SourceHost, e.Channel, e.Provider, e.Agent = long, long, long, long, long, long
+	}
+	accepted, duplicate, rejected, err := c.Send(t.Context(), events)
+	if err != nil || accepted != len(events) || duplicate+len(rejected) != 0 {
+		t.Fatalf("%d accepted, %d duplicate, %d rejected, %v", accepted, duplicate, len(rejected), err)
+	}
+	if got := s.spool.events(t); len(got) != len(events) || got[11_999] != events[11_999] || got[24_999] != events[24_999] {
+		t.Errorf("%d events are stored, of %d", len(got), len(events))
+	}
+	if a := s.post(t, PathEvents, lines(0, 101), "Content-Type", "application/x-ndjson"); a.status != 413 {
+		t.Errorf("the public route took 101 records of at most 100: %d %s", a.status, a.text)
+	}
+}
+
 func TestClientWaits(t *testing.T) {
 	s := newServer(t)
 	c := overSocket(t, s.http)

@@ -16,7 +16,7 @@ func (in *Intake) Events(w http.ResponseWriter, r *http.Request) {
 	start := in.clock()
 	p, err := in.authorize(w, r)
 	if err == nil {
-		err = in.events(w, r, routeBatch, &p, start, decoderFor(r.Header.Get("Content-Type")))
+		err = in.events(w, r, routeBatch, &p, start, in.limits.BatchBytes, in.limits.BatchEvents, decoderFor(r.Header.Get("Content-Type")))
 	}
 	if err != nil {
 		in.refuse(w, r, routeBatch, &p, err, start)
@@ -25,13 +25,14 @@ func (in *Intake) Events(w http.ResponseWriter, r *http.Request) {
 
 // InternalEvents is POST /internal/v1/events?company=…&site=…: events in binary
 // frames from trusted local callers. It checks no key; whoever mounts it must see to
-// it that only they reach it.
+// it that only they reach it. Its limits are what [Client] sends, whatever those of the
+// public routes are set to: an operator who bounds agents does not mean to bound imports.
 func (in *Intake) InternalEvents(w http.ResponseWriter, r *http.Request) {
 	start := in.clock()
 	q := r.URL.Query()
 	p, err := in.internal(r.Context(), q.Get("company"), q.Get("site"))
 	if err == nil {
-		err = in.events(w, r, routeInternal, &p, start, decodeFrames)
+		err = in.events(w, r, routeInternal, &p, start, clientBytes, clientBatch, decodeFrames)
 	}
 	if err != nil {
 		in.refuse(w, r, routeInternal, &p, err, start)
@@ -61,8 +62,8 @@ func decoderFor(contentType string) decoder {
 
 // events reads, decodes, stores and answers. An error means that nothing was taken
 // and nothing was answered.
-func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Principal, start time.Time, decode decoder) error {
-	content, err := readBody(w, r, in.limits.BatchBytes, &in.open)
+func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Principal, start time.Time, maxBytes, maxEvents int, decode decoder) error {
+	content, err := readBody(w, r, maxBytes, &in.open)
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	// reads its answer slowly.
 	release := sync.OnceFunc(content.release)
 	defer release()
-	b := in.newBatch(p, start, in.limits.BatchEvents)
+	b := in.newBatch(p, start, maxEvents)
 	err = decode(b, content.bytes)
 	if err == nil && len(b.outcomes) == 0 {
 		err = errNoRecords

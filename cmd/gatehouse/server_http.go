@@ -52,9 +52,7 @@ func (s *server) openIntake(context.Context) (err error) {
 	s.newMetrics()
 	s.intake, err = ingest.NewIntake(ingest.Options{
 		Spool: s.spool, Keys: keyResolver{s.keys}, Internal: s.internalPrincipal, Recent: s.recent, Metrics: s.metrics,
-		Limits: ingest.Limits{BatchBytes: int(s.cfg.Ingest.MaxBytes), BatchEvents: s.cfg.Ingest.MaxRecords},
-		RetentionMonths: s.cfg.Ingest.RetentionMonths,
-
+		Limits: ingest.Limits{BatchBytes: int(s.cfg.Ingest.MaxBytes), BatchEvents: s.cfg.Ingest.MaxRecords}, RetentionMonths: s.cfg.Ingest.RetentionMonths,
 		Store: s.pingStore,
 		Ready: []ingest.Probe{
 			{Name: "database", Check: s.store.DB().Ping},
