@@ -5,33 +5,48 @@
 // It checks the form of values, not whether the things they name are there: that is for the part that uses them.
 package config
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Config holds all settings. The tags are: `default` as it would be written in config.ini; `env`, further names
 // besides GATEHOUSE_SECTION_KEY; `rule`, see rules; `doc`.
 type Config struct {
-	Server     Server     `section:"server" doc:"Where Gatehouse listens."`
-	Database   Database   `section:"database" doc:"The relational database: companies, users, API keys."`
-	ClickHouse ClickHouse `section:"clickhouse" doc:"Where events are stored."`
-	Engine     Engine     `section:"engine" doc:"The embedded ClickHouse. Not used when [clickhouse] url is set."`
-	Ingest     Ingest     `section:"ingest" doc:"How events are taken and written."`
-	Spool      Spool      `section:"spool" doc:"The queue on disk between the acknowledgement of an event and ClickHouse."`
-	Logging    Logging    `section:"logging" doc:"The program's own log, on standard error."`
-	App        App        `section:"app" doc:"Defaults for companies, and the first start."`
+	Server       Server       `section:"server" doc:"Where and how Gatehouse listens."`
+	Database     Database     `section:"database" doc:"The relational database: companies, users, API keys."`
+	ClickHouse   ClickHouse   `section:"clickhouse" doc:"Where events are stored."`
+	Engine       Engine       `section:"engine" doc:"The embedded ClickHouse. Not used when [clickhouse] url is set."`
+	Ingest       Ingest       `section:"ingest" doc:"How events are taken and written."`
+	Spool        Spool        `section:"spool" doc:"The queue on disk between the acknowledgement of an event and ClickHouse."`
+	Session      Session      `section:"session" doc:"People who are signed in."`
+	Security     Security     `section:"security" doc:"Secrets, passwords and what browsers are told."`
+	OIDC         OIDC         `section:"oidc" doc:"Sign-in with an identity provider (OpenID Connect). Off without an issuer."`
+	RateLimiting RateLimiting `section:"rate_limiting" doc:"How often somebody may try. Each limit is a number per time, such as 10/1m; 0 is none. The limit of events is [ingest] rate_limit."`
+	Cache        Cache        `section:"cache" doc:"Redis, and what is sent to browsers compressed."`
+	Proxy        Proxy        `section:"proxy" doc:"Reverse proxies in front of Gatehouse, see docs/proxy.md. Without trusted, nobody's X-Forwarded headers are believed."`
+	Logging      Logging      `section:"logging" doc:"The program's own log, on standard error, and the error log that administrators read."`
+	App          App          `section:"app" doc:"Defaults for companies, and the first start."`
+
+	notices []string
 }
 
 // Server is the section [server].
 type Server struct {
-	Host            string        `key:"host" default:"127.0.0.1" doc:"Address to listen on. 0.0.0.0 or :: listens on all interfaces."`
-	Port            int           `key:"port" default:"8000" rule:"min=0 max=65535" doc:"Port to listen on. 0 takes a free one, which is printed and written to serve.json."`
-	Listen          string        `key:"listen" rule:"hostport" doc:"HOST:PORT in one, instead of host and port. The flag --listen overrides it."`
-	TLS             bool          `key:"tls" default:"true" doc:"Serve HTTPS. Without ssl_certfile a self-signed certificate is made in the data directory. Turn it off only behind a proxy that does TLS."`
-	CertFile        string        `key:"ssl_certfile" doc:"PEM file of the certificate, with its intermediates. It is read again when it changes."`
-	KeyFile         string        `key:"ssl_keyfile" doc:"PEM file of the certificate's private key."`
-	ReadTimeout     time.Duration `key:"read_timeout" default:"60s" rule:"min=1s max=1h" doc:"How long a client may take to send a request. Slower ones are cut off."`
-	IdleTimeout     time.Duration `key:"idle_timeout" default:"120s" rule:"min=1s max=1h" doc:"How long an idle connection is kept for the client's next request."`
-	MaxConnections  int           `key:"max_connections" default:"10000" rule:"min=1 max=1000000" doc:"Connections at a time. Further ones wait to be accepted."`
-	ShutdownTimeout time.Duration `key:"shutdown_timeout" default:"30s" rule:"min=1s max=10m" doc:"How long running requests may go on after a stop is asked for."`
+	Host             string        `key:"host" env:"HOST" default:"127.0.0.1" doc:"Address to listen on. 0.0.0.0 or :: listens on all interfaces."`
+	Port             int           `key:"port" env:"PORT" default:"8000" rule:"min=0 max=65535" doc:"Port to listen on. 0 takes a free one, which is printed and written to serve.json."`
+	Listen           string        `key:"listen" rule:"hostport" doc:"HOST:PORT in one, instead of host and port. The flag --listen overrides it."`
+	TLS              bool          `key:"tls" default:"true" doc:"Serve HTTPS. Without ssl_certfile a self-signed certificate is made in the data directory. Turn it off only behind a proxy that does TLS."`
+	CertFile         string        `key:"ssl_certfile" env:"SSL_CERTFILE" doc:"PEM file of the certificate, with its intermediates. It is read again when it changes. A relative path in config.ini begins at the folder of config.ini."`
+	KeyFile          string        `key:"ssl_keyfile" env:"SSL_KEYFILE" doc:"PEM file of the certificate's private key."`
+	HTTPRedirectPort int           `key:"http_redirect_port" default:"0" rule:"min=0 max=65535" doc:"Port, on the same address, that sends plain HTTP to HTTPS. 0: none."`
+	HeaderTimeout    time.Duration `key:"header_timeout" default:"10s" rule:"min=100ms max=5m" doc:"How long a client may take for the head of a request. Slower ones are cut off."`
+	ReadTimeout      time.Duration `key:"read_timeout" default:"60s" rule:"min=1s max=1h" doc:"How long a client may take to send a whole request. Slower ones are cut off."`
+	IdleTimeout      time.Duration `key:"idle_timeout" default:"120s" rule:"min=1s max=1h" doc:"How long an idle connection is kept for the client's next request."`
+	MaxHeaderBytes   Size          `key:"max_header_bytes" default:"64KiB" rule:"min=4KiB max=1MiB" doc:"Size of a request's head. Larger ones are refused with 431."`
+	MaxConnections   int           `key:"max_connections" default:"10000" rule:"min=1 max=1000000" doc:"Connections at a time. Further ones wait to be accepted."`
+	MaxPerAddress    int           `key:"max_connections_per_address" default:"2500" rule:"min=0 max=1000000" doc:"Connections at a time from one address (IPv6: one /64 network), so that nobody alone can use up all of them. Further ones are closed. Trusted proxies may have any number. 0: no limit."`
+	ShutdownTimeout  time.Duration `key:"shutdown_timeout" default:"30s" rule:"min=1s max=10m" doc:"How long running requests may go on after a stop is asked for."`
 }
 
 // Database is the section [database].
@@ -70,18 +85,84 @@ type Spool struct {
 	SegmentSize Size `key:"segment_size" default:"64MiB" rule:"min=1MiB max=1GiB" doc:"Size of one file of the queue."`
 }
 
+// Session is the section [session].
+type Session struct {
+	IdleTimeout     time.Duration `key:"idle_timeout" env:"PERMANENT_SESSION_LIFETIME" default:"30m" rule:"min=1m max=90d" doc:"Somebody who does nothing for this long is signed out."`
+	AbsoluteTimeout time.Duration `key:"absolute_timeout" default:"12h" rule:"min=1m max=90d" doc:"After this long everybody has to sign in again."`
+	CookieName      string        `key:"cookie_name" default:"gatehouse_session" rule:"identifier" doc:"Name of the cookie."`
+	CookieSecure    string        `key:"cookie_secure" env:"SESSION_COOKIE_SECURE" default:"auto" rule:"oneof=auto|true,yes,on,1|false,no,off,0" doc:"Whether the cookie is sent over HTTPS alone. auto: yes wherever the person came by HTTPS."`
+	CookieSameSite  string        `key:"cookie_samesite" env:"SESSION_COOKIE_SAMESITE" default:"lax" rule:"oneof=lax|strict|none" doc:"Which other sites' requests carry the cookie. none needs HTTPS. The cookie is never readable by scripts."`
+	Store           string        `key:"store" default:"database" rule:"oneof=database|redis" doc:"Where sessions are kept. redis needs [cache] redis_url."`
+}
+
+// Security is the section [security].
+type Security struct {
+	SecretKey      Secret        `key:"secret_key" env:"SECRET_KEY" rule:"minlen=32 maxlen=1024 notplaceholder" doc:"The secret from which the keys for cookies, tokens and stored MFA secrets are made. Several servers on one database must have the same. Make one with: openssl rand -hex 32. Empty: one is made at the first start and kept."`
+	BcryptCost     int           `key:"bcrypt_cost" default:"12" rule:"min=10 max=16" doc:"Work for one check of a password; one more doubles it. Passwords are rehashed at the next sign-in after a change."`
+	AllowedHosts   []string      `key:"allowed_hosts" rule:"hostname" doc:"Names by which Gatehouse may be called, such as logons.example.org or *.example.org, without port. Requests for others are refused. Empty: any. Addresses of this machine and /healthz and /readyz are always allowed."`
+	HSTS           bool          `key:"hsts" default:"true" doc:"Tell browsers to use HTTPS alone from now on (Strict-Transport-Security). Never sent with a self-signed certificate, as nobody could get past a browser's warning then."`
+	HSTSMaxAge     time.Duration `key:"hsts_max_age" default:"365d" rule:"min=0s max=3650d" doc:"For how long browsers remember that. 0s makes them forget."`
+	HSTSSubdomains bool          `key:"hsts_subdomains" default:"false" doc:"Say the same for all names below this one."`
+}
+
+// OIDC is the section [oidc].
+type OIDC struct {
+	Issuer       string    `key:"issuer" rule:"issuer" doc:"Address of the identity provider, as its discovery document names it. Empty: people sign in with passwords alone."`
+	ClientID     string    `key:"client_id" doc:"How the provider knows Gatehouse."`
+	ClientSecret Secret    `key:"client_secret" doc:"The secret that goes with client_id. Empty for a public client, which PKCE protects."`
+	RedirectURL  string    `key:"redirect_url" rule:"url" doc:"Address to which the provider sends people back, as registered there. Empty: made from the name in the request."`
+	Scopes       []string  `key:"scopes" default:"openid, profile, email" doc:"What the provider is asked for. openid must be among them."`
+	RoleClaim    string    `key:"role_claim" default:"groups" doc:"The claim whose values mappings turns into roles."`
+	CompanyClaim string    `key:"company_claim" doc:"The claim that names the company of mappings without one. Empty: only mappings with a company give a role in a company."`
+	Mappings     []Mapping `key:"mappings" doc:"Which value of role_claim gives which role, in which company: VALUE=Role or VALUE=Role@Company, separated by semicolons. Without a match, a person who is not known gets no account."`
+	AllowSignUp  bool      `key:"allow_sign_up" default:"false" doc:"Make an account at the first sign-in of a person whom mappings gives a role."`
+}
+
+// RateLimiting is the section [rate_limiting].
+type RateLimiting struct {
+	Enabled       bool `key:"enabled" default:"true" doc:"Limit at all. Off turns off all limits below."`
+	LoginLimit    Rate `key:"login_limit" default:"10/1m" doc:"Sign-in attempts of one address, and for one account."`
+	RegisterLimit Rate `key:"register_limit" default:"5/5m" doc:"Registrations of one address."`
+	TokenLimit    Rate `key:"token_limit" default:"10/1m" doc:"Requests of one address for API tokens."`
+	APILimit      Rate `key:"api_limit" default:"0" doc:"Requests for reports and data with one API key, token or session. Sending events is not counted."`
+}
+
+// Cache is the section [cache].
+type Cache struct {
+	RedisURL    Secret `key:"redis_url" env:"REDIS_URL" rule:"redis" doc:"redis://user:password@host:6379/0 or rediss://… (TLS), for limits and sessions that several servers share. Empty: each server counts for itself."`
+	Compression bool   `key:"compression" default:"true" doc:"Compress reports and static files for clients that ask for it. Pages and whatever holds secrets never are."`
+}
+
+// Proxy is the section [proxy].
+type Proxy struct {
+	Trusted []netip.Prefix `key:"trusted" rule:"networks" doc:"Addresses and networks of the proxies, such as 172.18.0.0/16, 10.0.0.7. Only they are believed who the client is. Empty: nobody."`
+	Hops    int            `key:"hops" default:"1" rule:"min=0 max=16" doc:"How many proxies stand between the client and Gatehouse at most. 0: none, nobody is believed."`
+	For     bool           `key:"x_forwarded_for" default:"true" doc:"Take the client's address from X-Forwarded-For."`
+	Proto   bool           `key:"x_forwarded_proto" default:"true" doc:"Take from X-Forwarded-Proto whether the client came by HTTPS."`
+	Host    bool           `key:"x_forwarded_host" default:"true" doc:"Take the name that the client asked for from X-Forwarded-Host."`
+	Port    bool           `key:"x_forwarded_port" default:"true" doc:"And the port from X-Forwarded-Port."`
+	Prefix  bool           `key:"x_forwarded_prefix" default:"false" doc:"Take the path below which the proxy shows Gatehouse from X-Forwarded-Prefix."`
+}
+
 // Logging is the section [logging].
 type Logging struct {
-	Level  string `key:"level" default:"info" rule:"oneof=debug|info|warn|error" doc:"The least important messages to log."`
-	Format string `key:"format" default:"text" rule:"oneof=text|json" doc:"How messages are written."`
+	Level           string   `key:"level" default:"info" rule:"oneof=debug,notset|info|warn,warning|error,critical,fatal" doc:"The least important messages to log."`
+	Format          string   `key:"format" default:"text" rule:"oneof=text|json" doc:"How messages are written."`
+	ErrorLogLevel   string   `key:"error_log_level" default:"warn" rule:"oneof=off|info|warn,warning|error,critical,fatal" doc:"The least important messages that are also kept in the database for administrators. off: none."`
+	ErrorLogDays    int      `key:"error_log_days" default:"90" rule:"min=1 max=3650" doc:"How many days they are kept."`
+	ErrorLogExclude []string `key:"error_log_exclude" doc:"Texts, separated by commas: messages that contain one are not kept."`
 }
 
 // App is the section [app].
 type App struct {
-	Timezone      string        `key:"timezone" default:"UTC" rule:"zone" doc:"Time zone of new companies."`
+	Timezone      string        `key:"timezone" env:"TIMEZONE" default:"UTC" rule:"zone" doc:"Time zone of new companies."`
 	MaxSession    time.Duration `key:"max_session" default:"24h" rule:"min=1m max=744h" doc:"In new companies, a session without an end counts as ended after this time."`
 	AdminPassword Secret        `key:"admin_password" env:"GATEHOUSE_ADMIN_PASSWORD" rule:"maxlen=72" doc:"Password of the first administrator, used at the first start only. It must be changed at the first sign-in. Empty: the documented one."`
 }
+
+// Notices are what was accepted but should be looked at: settings of the application that Gatehouse replaces which have no
+// meaning any more, and unknown ones among them. They never hold a secret.
+func (c *Config) Notices() []string { return c.notices }
 
 // Secret is a text that must not be shown. It prints as stars; Reveal gives it.
 type Secret string

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -25,9 +26,23 @@ func TestGoodFile(t *testing.T) {
 	want.Database.URL = "postgresql://gate:a%23b;c@db.example:5432/gatehouse?sslmode=verify-full"
 	want.ClickHouse.URL, want.ClickHouse.Cluster = "https://u:p@ch.example:8443", "main"
 	want.Ingest.MaxBytes, want.Ingest.BlockDelay = 3<<19, 250*time.Millisecond
+	want.Server.CertFile, want.Server.KeyFile = "testdata/tls/cert.pem", "/etc/gatehouse/key.pem"
+	want.Session.CookieSecure, want.Session.CookieSameSite, want.Session.Store = "false", "strict", "redis"
+	want.Cache.RedisURL = "rediss://:pw@cache.example:6380/2"
+	want.Security.SecretKey, want.Security.HSTSMaxAge = "0123456789abcdef0123456789abcdef", 720*time.Hour
+	want.Security.AllowedHosts = []string{"logons.example.org", "*.example.net", "10.0.0.7"}
+	want.RateLimiting.LoginLimit, want.RateLimiting.RegisterLimit, want.RateLimiting.APILimit = Rate{5, 5 * time.Minute}, Rate{60, time.Minute}, Rate{100, time.Minute}
+	want.Proxy.Trusted = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("192.168.1.1/32")}
+	want.Proxy.Hops = 2
+	want.OIDC.Issuer, want.OIDC.ClientID = "https://id.example.org/realms/main", "gatehouse"
+	want.OIDC.Mappings = []Mapping{{"CN=Admins,OU=x", "GlobalAdmin", ""}, {"hr", "User", "A=B"}, {"staff", "User", ""}}
+	want.Logging.Level = "warn"
 	want.App.Timezone, want.App.MaxSession, want.App.AdminPassword = "Europe/London", 12*time.Hour, `%(port)s $HOME \n`
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %#v\nwant %#v", cfg, want)
+	}
+	if n := cfg.Notices(); len(n) > 0 {
+		t.Errorf("notices %q", n)
 	}
 	if a := cfg.Server.Address(); a != "[::1]:9443" {
 		t.Errorf("address %q", a)
@@ -38,7 +53,7 @@ func TestGoodFile(t *testing.T) {
 func TestBadFiles(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/bad.*.ini")
-	if err != nil || len(files) < 30 {
+	if err != nil || len(files) < 60 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	for _, file := range files {
@@ -71,6 +86,7 @@ func TestRulesHaveBadFiles(t *testing.T) {
 	t.Parallel()
 	broken := map[string]string{
 		"min": "int-small", "max": "int-large", "maxlen": "password-long", "oneof": "oneof", "hostport": "hostport",
+		"minlen": "minlen", "notplaceholder": "placeholder", "hostname": "hostname", "networks": "networks", "redis": "redis", "issuer": "issuer", "url": "url",
 		"database": "database", "httpurl": "clickhouse-native", "identifier": "identifier", "zone": "zone",
 	}
 	for _, sec := range sections {
@@ -87,7 +103,7 @@ func TestRulesHaveBadFiles(t *testing.T) {
 func TestAllProblemsAtOnce(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "c.ini")
-	if err := os.WriteFile(file, []byte("[server]\nport = x\nhots = y\n[logging]\nlevel = loud\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("[server]\nport = x\n[spool]\nmax_byte = 1\n[logging]\nlevel = loud\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Load(file, []string{"GATEHOUSE_SPOOL_MAX_BYTES=tiny", "DATABASE_URL=nonsense"})
@@ -95,7 +111,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	if len(problems) != 5 {
 		t.Fatalf("%d problems: %v", len(problems), err)
 	}
-	for _, want := range []string{"5 problems", "port", "did you mean host?", "level", "GATEHOUSE_SPOOL_MAX_BYTES", "DATABASE_URL"} {
+	for _, want := range []string{"5 problems", "port", "did you mean max_bytes?", "level", "GATEHOUSE_SPOOL_MAX_BYTES", "DATABASE_URL"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %q", err, want)
 		}
@@ -119,12 +135,28 @@ func TestEnvironment(t *testing.T) {
 		want string // of the error, or "" for none
 		test func(*Config) bool
 	}{
-		"goes before the file":  {[]string{"GATEHOUSE_SERVER_PORT=2"}, "", func(c *Config) bool { return c.Server.Port == 2 && c.Server.Host == "file" }},
-		"short name":            {[]string{"DATABASE_URL=sqlite:///env.db"}, "", func(c *Config) bool { return c.Database.URL == "sqlite:///env.db" }},
-		"long name":             {[]string{"GATEHOUSE_DATABASE_URL=sqlite:///env.db"}, "", func(c *Config) bool { return c.Database.URL == "sqlite:///env.db" }},
-		"empty is not set":      {[]string{"DATABASE_URL=", "GATEHOUSE_SERVER_PORT="}, "", func(c *Config) bool { return c.Server.Port == 1 && c.Database.URL == "sqlite:///file.db" }},
-		"secret from a file":    {[]string{"DATABASE_URL_FILE=" + secret}, "", func(c *Config) bool { return c.Database.URL == "postgresql://u:p@h/d" }},
-		"others are not ours":   {[]string{"GATEHOUSE_SERVICE_PORT=1", "PORT=3", "broken", "GATEHOUSE_SERVER_PORT_FILE=/nonexistent"}, "", func(c *Config) bool { return c.Server.Port == 1 }},
+		"goes before the file": {[]string{"GATEHOUSE_SERVER_PORT=2"}, "", func(c *Config) bool { return c.Server.Port == 2 && c.Server.Host == "file" }},
+		"short name":           {[]string{"DATABASE_URL=sqlite:///env.db"}, "", func(c *Config) bool { return c.Database.URL == "sqlite:///env.db" }},
+		"long name":            {[]string{"GATEHOUSE_DATABASE_URL=sqlite:///env.db"}, "", func(c *Config) bool { return c.Database.URL == "sqlite:///env.db" }},
+		"empty is not set":     {[]string{"DATABASE_URL=", "GATEHOUSE_SERVER_PORT="}, "", func(c *Config) bool { return c.Server.Port == 1 && c.Database.URL == "sqlite:///file.db" }},
+		"secret from a file":   {[]string{"DATABASE_URL_FILE=" + secret}, "", func(c *Config) bool { return c.Database.URL == "postgresql://u:p@h/d" }},
+		"others are not ours":  {[]string{"GATEHOUSE_SERVICE_PORT=1", "broken", "GATEHOUSE_SERVER_PORT_FILE=/nonexistent"}, "", func(c *Config) bool { return c.Server.Port == 1 }},
+		"of the former application": {[]string{"SECRET_KEY=" + strings.Repeat("k", 32), "SESSION_COOKIE_SECURE=True", "DATABASE_URL=postgresql://h/d", "APP_DEBUG=true", "TIMEZONE=Asia/Tokyo", "HOST=0.0.0.0", "PORT=3", "SSL_CERTFILE=c", "SSL_KEYFILE=k", "REDIS_URL=redis://h"}, "", func(c *Config) bool {
+			return c.Security.SecretKey.Reveal() == strings.Repeat("k", 32) && c.Session.CookieSecure == "true" && c.Database.URL == "postgresql://h/d" && c.Logging.Level == "debug" &&
+				c.App.Timezone == "Asia/Tokyo" && c.Server.Address() == "0.0.0.0:3" && c.Server.CertFile == "c" && c.Server.KeyFile == "k" && c.Cache.RedisURL == "redis://h"
+		}},
+		"own names before shared ones": {[]string{"HOST=0.0.0.0", "GATEHOUSE_SERVER_HOST=::1", "PORT=x", "GATEHOUSE_SERVER_PORT=7", "TIMEZONE=x", "GATEHOUSE_APP_TIMEZONE=Asia/Tokyo"}, "", func(c *Config) bool {
+			return c.Server.Address() == "[::1]:7" && c.App.Timezone == "Asia/Tokyo"
+		}},
+		"HOST of a shell": {[]string{"HOST=x86_64-conda-linux-gnu"}, "", func(c *Config) bool {
+			return c.Server.Host == "file" && strings.Contains(c.Notices()[0], "GATEHOUSE_SERVER_HOST")
+		}},
+		"debug and a level":     {[]string{"APP_DEBUG=1", "GATEHOUSE_LOGGING_LEVEL=error"}, "", func(c *Config) bool { return c.Logging.Level == "error" }},
+		"no debug":              {[]string{"APP_DEBUG=false"}, "", func(c *Config) bool { return c.Logging.Level == "info" }},
+		"debug that is neither": {[]string{"APP_DEBUG=perhaps"}, "APP_DEBUG: \"perhaps\" is neither", nil},
+		"short secret":          {[]string{"SECRET_KEY=hunter2"}, "SECRET_KEY: [security] secret_key: is 7 characters long", nil},
+		"example of a secret":   {[]string{"SECRET_KEY=your-secret-key-here-0123456789abcdef"}, "example from a documentation", nil},
+		"long session":          {[]string{"PERMANENT_SESSION_LIFETIME=2678400"}, "", func(c *Config) bool { return c.Session.IdleTimeout == 31*day && c.Session.AbsoluteTimeout == 31*day }},
 		"both names":            {[]string{"DATABASE_URL=sqlite:///a", "GATEHOUSE_DATABASE_URL=sqlite:///b"}, "GATEHOUSE_DATABASE_URL: [database] url: is set by DATABASE_URL too", nil},
 		"value and file":        {[]string{"DATABASE_URL=sqlite:///a", "DATABASE_URL_FILE=" + secret}, "DATABASE_URL_FILE: [database] url: is set by DATABASE_URL too", nil},
 		"file that is missing":  {[]string{"DATABASE_URL_FILE=" + secret + "x"}, "no such file", nil},
@@ -275,21 +307,24 @@ func FuzzFile(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		cfg := Default()
-		if problems := cfg.readFile("c.ini", text); len(problems) > 0 {
+		l := newLoader()
+		if l.readFile("c.ini", text); len(l.problems) > 0 {
 			return
 		}
+		l.settle()
 		// What was accepted must be readable again from its own dump, secrets aside.
-		secrets := *cfg
+		secrets := *l.cfg
 		secrets.Database.URL, secrets.ClickHouse.URL, secrets.App.AdminPassword = "", "", ""
+		secrets.Security.SecretKey, secrets.OIDC.ClientSecret, secrets.Cache.RedisURL = "", "", ""
 		var b bytes.Buffer
 		if err := secrets.Write(&b); err != nil {
 			t.Fatal(err)
 		}
-		again := Default()
-		problems := again.readFile("dump", b.Bytes())
-		if len(problems) > 0 || !reflect.DeepEqual(again.Spool, secrets.Spool) || !reflect.DeepEqual(again.Ingest, secrets.Ingest) {
-			t.Errorf("%q: dump does not read back: %q\n%s", text, problems, b.String())
+		again := newLoader()
+		again.readFile("dump", b.Bytes())
+		secrets.notices = nil
+		if len(again.problems) > 0 || !reflect.DeepEqual(again.cfg, &secrets) {
+			t.Errorf("%q: dump does not read back: %q\n%s", text, again.problems, b.String())
 		}
 	})
 }

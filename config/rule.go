@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"regexp"
@@ -18,14 +19,16 @@ import (
 
 // rule checks one value that is set. Its error follows the name of the setting in a sentence.
 type rule struct {
-	name  string
-	check func(value any) error
+	name   string
+	arg    string
+	normal func(text string) string // the one spelling of those that mean the same; nil: as it is
+	check  func(value any) error
 }
 
 // parseRule reads one word of a `rule` tag.
 func parseRule(text string, t reflect.Type) rule {
 	name, arg, _ := strings.Cut(text, "=")
-	r := rule{name: name}
+	r := rule{name: name, arg: arg}
 	switch name {
 	case "min", "max":
 		bound, err := parseValue(t, arg)
@@ -53,11 +56,25 @@ func parseRule(text string, t reflect.Type) rule {
 			}
 			return nil
 		}
-	case "oneof":
-		choices := strings.Split(arg, "|")
+	case "minlen":
+		limit, err := strconv.Atoi(arg)
+		if err != nil {
+			panic("BUG: config: rule " + text)
+		}
 		r.check = func(value any) error {
-			if !slices.Contains(choices, value.(string)) {
-				return fmt.Errorf("%q is not one of %s", value, strings.Join(choices, ", "))
+			if n := len(value.(string)); n < limit {
+				return fmt.Errorf("is %d characters long: at least %d", n, limit)
+			}
+			return nil
+		}
+	case "oneof":
+		r.normal, r.check = oneOf(arg)
+	case "networks":
+		r.check = func(value any) error {
+			for _, p := range value.([]netip.Prefix) {
+				if p.Bits() == 0 {
+					return fmt.Errorf("%v is everybody: name the proxies' own addresses, or anybody could say who the client is", p)
+				}
 			}
 			return nil
 		}
@@ -66,9 +83,45 @@ func parseRule(text string, t reflect.Type) rule {
 		if check == nil {
 			panic("BUG: config: unknown rule " + text)
 		}
-		r.check = func(value any) error { return check(value.(string)) }
+		r.check = func(value any) error {
+			if list, ok := value.([]string); ok {
+				for _, v := range list {
+					if err := check(v); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+			return check(value.(string))
+		}
 	}
 	return r
+}
+
+// oneOf reads "a|b,also b|c": the choices, each with further spellings of it, in any case.
+func oneOf(arg string) (normal func(string) string, check func(any) error) {
+	canonical := map[string]string{}
+	var choices []string
+	for choice := range strings.SplitSeq(arg, "|") {
+		spellings := strings.Split(choice, ",")
+		choices = append(choices, spellings[0])
+		for _, s := range spellings {
+			canonical[s] = spellings[0]
+		}
+	}
+	normal = func(text string) string {
+		if c, ok := canonical[strings.ToLower(text)]; ok {
+			return c
+		}
+		return text
+	}
+	check = func(value any) error {
+		if !slices.Contains(choices, value.(string)) {
+			return fmt.Errorf("%q is not one of %s", value, strings.Join(choices, ", "))
+		}
+		return nil
+	}
+	return normal, check
 }
 
 // textRules are the rules about texts. Those about addresses never repeat the value: it may hold a password.
@@ -100,6 +153,60 @@ var textRules = map[string]func(string) error{
 		}
 		return nil
 	},
+	"redis": func(s string) error {
+		u, err := url.Parse(s)
+		if err != nil {
+			return errors.New("is not a valid address (is a special character in the password not %-escaped?)")
+		}
+		if u.Scheme != "redis" && u.Scheme != "rediss" && u.Scheme != "unix" {
+			return errors.New("must begin with redis://, rediss:// (TLS) or unix://")
+		}
+		if u.Scheme != "unix" && u.Hostname() == "" {
+			return errors.New("has no host")
+		}
+		if db := strings.Trim(u.Path, "/"); u.Scheme != "unix" && db != "" {
+			if _, err := strconv.ParseUint(db, 10, 16); err != nil {
+				return errors.New("must end in the number of a database, such as /0")
+			}
+		}
+		return nil
+	},
+	"url": func(s string) error {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" {
+			return fmt.Errorf("%q is not an address that begins with https://", s)
+		}
+		if u.User != nil || u.Fragment != "" {
+			return errors.New("must have neither a user nor a #fragment")
+		}
+		return nil
+	},
+	"issuer": func(s string) error {
+		u, err := url.Parse(s)
+		if err != nil || u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+			return fmt.Errorf("%q is not the address of an identity provider: https://HOST or https://HOST/PATH", s)
+		}
+		if addr, err := netip.ParseAddr(u.Hostname()); u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "localhost" && (err != nil || !addr.IsLoopback())) {
+			return fmt.Errorf("%q must begin with https:// (http:// is for a provider on this machine)", s)
+		}
+		return nil
+	},
+	"hostname": func(s string) error {
+		name := strings.TrimPrefix(s, "*.")
+		if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil && name == s {
+			return nil
+		}
+		if len(name) > 253 || !hostname.MatchString(name) {
+			return fmt.Errorf("%q is not a name such as logons.example.org or *.example.org (without https:// and port)", s)
+		}
+		return nil
+	},
+	"notplaceholder": func(s string) error {
+		if isPlaceholder(s) {
+			return errors.New("is the example from a documentation, which everybody knows: make one with openssl rand -hex 32")
+		}
+		return nil
+	},
 	"identifier": func(s string) error {
 		if !identifier.MatchString(s) {
 			return fmt.Errorf("%q must be letters, digits and _ and not begin with a digit", s)
@@ -114,6 +221,19 @@ var textRules = map[string]func(string) error{
 	},
 }
 
+// isPlaceholder tells a secret that was copied from somebody's documentation.
+func isPlaceholder(s string) bool {
+	s = strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(s))
+	for _, known := range []string{"yoursecret", "changeme", "changethis"} {
+		if strings.Contains(s, known) {
+			return true
+		}
+	}
+	return false
+}
+
+var hostname = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$`)
+
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 
 // checkTogether holds the rules about several settings at once.
@@ -124,6 +244,26 @@ func (c *Config) checkTogether() []string {
 	}
 	if !c.Server.TLS && c.Server.CertFile != "" {
 		problems = append(problems, "[server] tls is off although ssl_certfile is set: remove one of them")
+	}
+	if p := c.Server.HTTPRedirectPort; p != 0 && !c.Server.TLS {
+		problems = append(problems, "[server] http_redirect_port needs tls: there is no HTTPS to send anybody to")
+	} else if p != 0 && strconv.Itoa(p) == c.Server.port() {
+		problems = append(problems, "[server] http_redirect_port is the port that HTTPS is on: use another, usually 80")
+	}
+	if c.Session.IdleTimeout > c.Session.AbsoluteTimeout {
+		problems = append(problems, fmt.Sprintf("[session] idle_timeout %v is longer than absolute_timeout %v", formatDuration(c.Session.IdleTimeout), formatDuration(c.Session.AbsoluteTimeout)))
+	}
+	if c.Session.CookieSameSite == "none" && c.Session.CookieSecure == "false" {
+		problems = append(problems, "[session] cookie_samesite none needs cookie_secure: browsers drop such a cookie otherwise")
+	}
+	if c.Session.Store == "redis" && c.Cache.RedisURL == "" {
+		problems = append(problems, "[session] store redis needs [cache] redis_url")
+	}
+	if (c.OIDC.Issuer == "") != (c.OIDC.ClientID == "") {
+		problems = append(problems, "[oidc] issuer and client_id belong together: set both, or neither")
+	}
+	if c.OIDC.Issuer != "" && !slices.Contains(c.OIDC.Scopes, "openid") {
+		problems = append(problems, "[oidc] scopes lacks openid, without which the provider tells nobody's identity")
 	}
 	if c.ClickHouse.Cluster != "" && c.ClickHouse.URL == "" {
 		problems = append(problems, "[clickhouse] cluster needs url: the embedded engine has no cluster")

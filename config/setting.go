@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"strconv"
 	"strings"
@@ -36,6 +38,9 @@ func describe(t reflect.Type) []section {
 	var out []section
 	for i := range t.NumField() {
 		f := t.Field(i)
+		if !f.IsExported() {
+			continue
+		}
 		sec := section{name: f.Tag.Get("section"), doc: f.Tag.Get("doc")}
 		for j := range f.Type.NumField() {
 			field := f.Type.Field(j)
@@ -72,20 +77,35 @@ func (s *setting) set(cfg reflect.Value, text string) error {
 	}
 	if text != "" {
 		for _, r := range s.rules {
+			if r.normal != nil {
+				value = r.normal(text)
+			}
 			if err := r.check(value); err != nil {
 				return err
 			}
 		}
 	}
+	if r, ok := value.(Rate); ok && r.Count > 0 && r.Per == 0 {
+		value = Rate{r.Count, s.period()}
+	}
 	field.Set(reflect.ValueOf(value).Convert(field.Type()))
 	return nil
+}
+
+// period is the span of a limit that is written as a number alone: that of the default, which such a number stands for.
+func (s *setting) period() time.Duration {
+	def, err := ParseRate(s.def)
+	if err != nil || def.Per == 0 {
+		return time.Minute
+	}
+	return def.Per
 }
 
 func parseValue(t reflect.Type, text string) (any, error) {
 	switch t {
 	case reflect.TypeFor[string](), reflect.TypeFor[Secret]():
 		if strings.ContainsAny(text, "\x00\r\n") {
-			return nil, fmt.Errorf("must be one line")
+			return nil, errors.New("must be one line")
 		}
 		return text, nil
 	case reflect.TypeFor[int]():
@@ -95,45 +115,55 @@ func parseValue(t reflect.Type, text string) (any, error) {
 		}
 		return n, nil
 	case reflect.TypeFor[bool]():
-		switch strings.ToLower(text) {
-		case "true", "yes", "on", "1":
-			return true, nil
-		case "false", "no", "off", "0":
-			return false, nil
-		}
-		return nil, fmt.Errorf("%q is neither true nor false", text)
+		return parseBool(text)
 	case reflect.TypeFor[time.Duration]():
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			// A bare number is seconds, as in most other programs.
-			if n, err := strconv.ParseInt(text, 10, 32); err == nil {
-				return time.Duration(n) * time.Second, nil
-			}
-			return nil, fmt.Errorf("%q is not a time span: write for instance 500ms, 30s, 5m or 24h", text)
-		}
-		return d, nil
+		return ParseDuration(text)
+	case reflect.TypeFor[Rate]():
+		return ParseRate(text)
+	case reflect.TypeFor[[]string]():
+		return parseList(text), nil
+	case reflect.TypeFor[[]netip.Prefix]():
+		return parseNetworks(text)
+	case reflect.TypeFor[[]Mapping]():
+		return parseMappings(text)
 	case reflect.TypeFor[Size]():
 		return ParseSize(text)
 	}
 	panic("BUG: config: no reader for " + t.String())
 }
 
+func parseBool(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "true", "yes", "on", "1":
+		return true, nil
+	case "false", "no", "off", "0":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q is neither true nor false", text)
+}
+
 // format is the value of the setting in cfg as config.ini would have it.
 func (s *setting) format(cfg reflect.Value) string {
 	switch v := cfg.FieldByIndex(s.index).Interface().(type) {
 	case time.Duration:
-		// time.Duration says 24h0m0s; what people write is 24h.
-		text := v.String()
-		if strings.HasSuffix(text, "m0s") {
-			text = strings.TrimSuffix(text, "0s")
-		}
-		if strings.HasSuffix(text, "h0m") {
-			text = strings.TrimSuffix(text, "0m")
-		}
-		return text
+		return formatDuration(v)
 	case Secret:
 		return v.Reveal()
+	case []string:
+		return strings.Join(v, ", ")
+	case []netip.Prefix:
+		return join(v, ", ")
+	case []Mapping:
+		return join(v, "; ")
 	default:
 		return fmt.Sprint(v)
 	}
+}
+
+func join[T fmt.Stringer](list []T, between string) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = v.String()
+	}
+	return strings.Join(texts, between)
 }

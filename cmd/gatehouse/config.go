@@ -28,30 +28,48 @@ func newConfigCommand(c *cli) *cobra.Command {
 			Args:    exactArgs(0),
 			RunE:    func(cmd *cobra.Command, _ []string) error { return config.WriteDefault(cmd.OutOrStdout()) },
 		},
+		newConfigPrintCommand(c),
 		&cobra.Command{
-			Use:   "show",
-			Short: "Print the settings in force, without secrets",
+			Use:   "check",
+			Short: "Tell all mistakes in the settings at once, and what to look at",
 			Args:  exactArgs(0),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				cfg, err := c.config()
 				if err != nil {
 					return err
 				}
-				return cfg.Write(cmd.OutOrStdout())
-			},
-		},
-		&cobra.Command{
-			Use:   "check",
-			Short: "Tell all mistakes in the settings at once",
-			Args:  exactArgs(0),
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				if _, err := c.config(); err != nil {
-					return err
+				for _, notice := range cfg.Notices() {
+					if _, err := fmt.Fprintln(cmd.OutOrStdout(), "note: "+notice); err != nil {
+						return err
+					}
 				}
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), "The settings are in order.")
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), "The settings are in order.")
 				return err
 			},
 		},
 	)
+	return cmd
+}
+
+func newConfigPrintCommand(c *cli) *cobra.Command {
+	var defaults bool
+	cmd := &cobra.Command{
+		Use:     "print",
+		Aliases: []string{"show"},
+		Short:   "Print the settings in force, without secrets",
+		Example: "  gatehouse config print\n  gatehouse config print --default > data/config.ini",
+		Args:    exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if defaults {
+				return config.WriteDefault(cmd.OutOrStdout())
+			}
+			cfg, err := c.config()
+			if err != nil {
+				return err
+			}
+			return cfg.Write(cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&defaults, "default", false, "print a config.ini that explains every setting instead, as \"config default\" does")
 	return cmd
 }
