@@ -29,7 +29,6 @@ const (
 	PurposeCookieBlock  Purpose = "cookie block"  // gorilla/securecookie: encryption
 	PurposeCSRF         Purpose = "csrf"          // tokens in forms
 	PurposeAccessToken  Purpose = "access token"  // seeds of the Ed25519 keys that sign access tokens
-	PurposeRecoveryCode Purpose = "recovery code" // hashes of recovery codes
 	PurposeLimit        Purpose = "limit"         // names of counters, which must not show whom they count
 	purposeCheck        Purpose = "key check"     // see Store.CheckSecretKey
 	purposeKeyID        Purpose = "key id"        // which key sealed a value

@@ -1,0 +1,115 @@
+package websession
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/netip"
+	"time"
+
+	"gatehouse/authsvc"
+)
+
+// Session is one browser's session. It is made for one request and is not safe for concurrent use; Manager.Save keeps what was changed in it.
+type Session struct {
+	UserID   uint32 // 0: nobody has signed in
+	Epoch    int64  // of the user, when they signed in
+	Created  time.Time
+	LastSeen time.Time
+	Expires  time.Time
+	Address  netip.Addr // where it was last used from
+	Agent    string     // the browser that it began in
+
+	Data
+
+	id     string // what the cookie holds
+	stored string // the hash under which it stands, empty for a new one
+}
+
+// Data is what only the server may read: it is stored under seal.
+type Data struct {
+	// CSRF is the secret from which the tokens in forms are made. It changes with the session's id.
+	CSRF []byte `json:"csrf,omitempty"`
+	// Pending says that the second factor has not been given yet: such a session is over soon, however often it is used.
+	Pending bool `json:"pending,omitempty"`
+	// Methods are those by which the person proved who they are: password, totp, recovery, passkey, oidc.
+	Methods []string `json:"methods,omitempty"`
+	// Challenge is what a passkey has been asked to sign, with what the WebAuthn library needs to check it, until ChallengeUntil (Unix ms).
+	Challenge      []byte `json:"challenge,omitempty"`
+	ChallengeUntil int64  `json:"challenge_until,omitempty"`
+	// Values are those of the pages: where to go after the sign-in, messages to show once.
+	Values map[string]string `json:"values,omitempty"`
+}
+
+// ID is what the cookie holds. It is a secret: whoever has it is signed in.
+func (s *Session) ID() string { return s.id }
+
+// Ref names the session without giving it away: for lists, logs and the audit trail.
+func (s *Session) Ref() string { return refOf(hashOf(s.id)) }
+
+// Hash is under what the session is stored.
+func (s *Session) Hash() string { return hashOf(s.id) }
+
+// Stored tells whether the session has been saved. One that is not leaves nothing behind, and its cookie need not be set.
+func (s *Session) Stored() bool { return s.stored != "" }
+
+const (
+	idSize  = 32 // bytes: nothing to guess
+	refSize = 16 // characters: 64 bits tell the sessions of all people apart
+)
+
+var idText = base64.RawURLEncoding.Strict()
+
+// wellFormed tells whether a cookie can hold an id at all, so that nonsense costs no query.
+func wellFormed(id string) bool {
+	if len(id) != idText.EncodedLen(idSize) {
+		return false
+	}
+	raw, err := idText.DecodeString(id)
+	return err == nil && len(raw) == idSize
+}
+
+func hashOf(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:])
+}
+
+func refOf(hash string) string { return hash[:min(refSize, len(hash))] }
+
+// seal turns s into a row. The data is bound to the row: moved to another session it cannot be read.
+func (s *Session) seal(sealer *authsvc.Sealer) (authsvc.SessionRow, error) {
+	plain, err := json.Marshal(s.Data)
+	if err != nil {
+		return authsvc.SessionRow{}, err
+	}
+	hash := hashOf(s.id)
+	sealed, err := sealer.Seal(authsvc.PurposeSession, hash, plain)
+	if err != nil {
+		return authsvc.SessionRow{}, err
+	}
+	row := authsvc.SessionRow{
+		IDHash: hash, UserID: s.UserID, Epoch: s.Epoch, Data: sealed, Created: s.Created, LastSeen: s.LastSeen, Expires: s.Expires, Agent: s.Agent,
+	}
+	if s.Address.IsValid() {
+		row.Address = s.Address.Unmap().WithZone("").String()
+	}
+	return row, nil
+}
+
+// open is the reverse of seal.
+func open(sealer *authsvc.Sealer, id string, row authsvc.SessionRow) (*Session, error) {
+	plain, err := sealer.Open(authsvc.PurposeSession, row.IDHash, row.Data)
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{
+		UserID: row.UserID, Epoch: row.Epoch, Created: row.Created, LastSeen: row.LastSeen, Expires: row.Expires, Agent: row.Agent,
+		id: id, stored: row.IDHash,
+	}
+	if err := json.Unmarshal(plain, &s.Data); err != nil {
+		return nil, err
+	}
+	s.Address, _ = netip.ParseAddr(row.Address) // an empty one stays invalid
+	return s, nil
+}
