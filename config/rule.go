@@ -271,8 +271,10 @@ func (c *Config) checkTogether() []string {
 	if c.Spool.SegmentSize > c.Spool.MaxBytes/2 {
 		problems = append(problems, fmt.Sprintf("[spool] segment_size %v is more than half of max_bytes %v: the queue could never be cleared while it takes events", c.Spool.SegmentSize, c.Spool.MaxBytes))
 	}
-	if int64(c.Ingest.MaxBytes) > int64(c.Spool.MaxBytes) {
-		problems = append(problems, fmt.Sprintf("[ingest] max_bytes %v is more than [spool] max_bytes %v: such a request would never fit", c.Ingest.MaxBytes, c.Spool.MaxBytes))
+	// The spool takes what comes in one request together or not at all, and a quarter of its bound at once.
+	if c.Ingest.MaxBytes > c.Spool.MaxBytes/4 {
+		problems = append(problems, fmt.Sprintf("[ingest] max_bytes %v is more than a quarter of [spool] max_bytes %v: such a request would never fit; lower the one to %v or raise the other to %v",
+			c.Ingest.MaxBytes, c.Spool.MaxBytes, c.Spool.MaxBytes/4, 4*c.Ingest.MaxBytes))
 	}
 	return problems
 }

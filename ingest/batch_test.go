@@ -245,3 +245,31 @@ func TestInternalEvents(t *testing.T) {
 		}
 	}
 }
+
+// A request as large as the settings allow beside the smallest spool, a quarter of its bound, is taken.
+func TestLargestRequestFitsTheSpool(t *testing.T) {
+	const bound = 64 << 20
+	sp, err := spool.Open(t.TempDir(), spool.Options{MaxBytes: bound})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = sp.Close() })
+	s := newServer(t, func(o *Options) {
+		o.Spool, o.Limits = sp, Limits{BatchBytes: bound / 4, BatchEvents: 50_000}
+	})
+	var b strings.Builder
+	records := 0
+	for ; records < 50_000; records++ { // with little in them but text: what the queue has of a record is never shorter than that
+		next := fmt.Sprintf(`{"type":"boot","host":"%d%0300d","time":1748174400}`+"\n", records, 0)
+		if b.Len()+len(next) > bound/4 {
+			break
+		}
+		b.WriteString(next)
+	}
+	if a := s.post(t, PathEvents, b.String(), "Content-Type", "application/x-ndjson"); a.status != 200 || a.result(t) != fmt.Sprintf("%d 0 0 |", records) {
+		t.Fatalf("%d records in %d bytes: %d %.300s", records, b.Len(), a.status, a.text)
+	}
+	if n := sp.Stats().Records; n != int64(records) {
+		t.Errorf("%d records are in the spool, sent %d", n, records)
+	}
+}
