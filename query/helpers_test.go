@@ -2,11 +2,8 @@ package query
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,107 +12,44 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/spf13/pflag"
 
-	"gatehouse/engine"
 	"gatehouse/event"
+	"gatehouse/internal/enginetest"
 	"gatehouse/schema"
 )
 
-// TestMain lets the test binary be the engine's child process.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "engine" {
-		var o engine.ServeOptions
-		fs := pflag.NewFlagSet("engine", pflag.ExitOnError)
-		o.AddFlags(fs)
-		if err := fs.Parse(os.Args[2:]); err != nil {
-			os.Exit(2)
-		}
-		err := engine.Main(context.Background(), o)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "engine:", err)
-		}
-		os.Exit(engine.ExitCode(err))
-	}
-	code := m.Run()
-	if err := shared.close(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// testDatabase is where the tests' tables are.
-const testDatabase = "gatehouse"
+func TestMain(m *testing.M) { enginetest.Main(m) }
 
 // testNow is the injected clock: after every event of the tests.
 var testNow = time.Date(2025, 11, 20, 12, 34, 56, 789e6, time.UTC)
 
-// testStore is one engine with the real schema for all tests of the package.
-// Each case takes a company of its own, so that thousands run side by side.
-type testStore struct {
+// shared is one database with the real schema for all tests of the package. Each case
+// takes a company of its own, so that thousands run side by side.
+var shared struct {
 	once    sync.Once
-	err     error
-	dir     string
-	engine  *engine.Engine
 	conn    driver.Conn
+	err     error
 	company atomic.Uint32
 }
 
-var shared testStore
-
-func (s *testStore) start() {
-	s.err = func() error {
-		if _, err := engine.FindLibrary("", ""); err != nil {
-			return err
-		}
-		ctx := context.Background()
-		dir, err := os.MkdirTemp("", "gatehouse-query-*")
-		if err != nil {
-			return err
-		}
-		s.dir = dir
-		s.engine, err = engine.Start(ctx, engine.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			return err
-		}
-		o := s.engine.Options()
-		migrations, err := schema.NewClickHouse(o, schema.Layout{Database: testDatabase})
-		if err != nil {
-			return err
-		}
-		if _, _, err := migrations.Up(ctx); err != nil {
-			return err
-		}
-		o.Auth.Database = testDatabase
-		s.conn, err = clickhouse.Open(o)
-		return err
-	}()
+func openShared(o *clickhouse.Options) (driver.Conn, error) {
+	name := enginetest.Database()
+	migrations, err := schema.NewClickHouse(o, schema.Layout{Database: name})
+	if err != nil {
+		return nil, err
+	}
+	if _, _, err := migrations.Up(context.Background()); err != nil {
+		return nil, err
+	}
+	o.Auth.Database = name
+	return clickhouse.Open(o)
 }
 
-func (s *testStore) close() error {
-	if s.conn != nil {
-		_ = s.conn.Close()
-	}
-	if s.engine != nil {
-		if err := s.engine.Close(); err != nil {
-			return err
-		}
-	}
-	if s.dir != "" {
-		return os.RemoveAll(s.dir)
-	}
-	return nil
-}
-
-// testConn is a connection to the package's engine. Without the engine's
-// library the test is skipped, except in CI.
+// testConn is a connection to the package's database.
 func testConn(t testing.TB) driver.Conn {
 	t.Helper()
-	shared.once.Do(shared.start)
-	if errors.Is(shared.err, engine.ErrLibraryMissing) && os.Getenv("CI") != "true" {
-		t.Skip(shared.err)
-	}
+	e := enginetest.Shared(t)
+	shared.once.Do(func() { shared.conn, shared.err = openShared(e.Options()) })
 	if shared.err != nil {
 		t.Fatal(shared.err)
 	}
