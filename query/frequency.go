@@ -36,6 +36,7 @@ var FrequencySpec = &Spec{
 	Params:       takes(common, []string{"group_by", "type", "account", "logon_type"}),
 	GroupBy:      []string{ByHour, ByDay, ByHourOfDay, ByWeekdayHour, ByUser, ByComputer, BySite},
 	GroupDefault: []string{ByDay},
+	GroupAlias:   map[string]string{"weekday": ByWeekdayHour, "weekday,hour": ByWeekdayHour},
 	DefaultTypes: []event.Type{event.Logon}, DefaultAccounts: []event.Account{event.AccountUser},
 }
 

@@ -47,11 +47,11 @@ func makeParams() []*paramDef {
 		},
 		{
 			Name: "from", Description: "Where the range begins (part of it): RFC 3339, a date (its local midnight), now, today, yesterday, or a distance such as -30d. Default: the local midnight with which the last " + strconv.Itoa(DefaultDays) + " days begin.",
-			schema: textSchema, parse: one("from", func(in *input, s string) error { in.from = s; return nil }),
+			schema: textSchema, parse: parseBound("from", func(in *input) *time.Time { return &in.from }),
 		},
 		{
 			Name: "to", Description: "Where the range ends (not part of it), in the same forms. A date means the midnight with which it begins: from=2025-05-01&to=2025-06-01 is May. Default: now.",
-			schema: textSchema, parse: one("to", func(in *input, s string) error { in.to = s; return nil }),
+			schema: textSchema, parse: parseBound("to", func(in *input) *time.Time { return &in.to }),
 		},
 		{
 			Name: "at", Description: "The instant asked about, in the forms of from. Default: now.",
@@ -265,6 +265,18 @@ func loadZone(name string) (*time.Location, error) {
 	return time.LoadLocation(name)
 }
 
+// parseBound reads an end of the range. tz stands before it in paramOrder.
+func parseBound(name string, to func(*input) *time.Time) func(*input, []string) error {
+	return one(name, func(in *input, s string) error {
+		t, err := parseTime(name, s, in.now, in.p.Zone())
+		if err != nil {
+			return err
+		}
+		*to(in) = t
+		return nil
+	})
+}
+
 func parseAt(in *input, values []string) error {
 	name := "at"
 	if !slices.Contains(in.spec.Params, "at") {
@@ -274,13 +286,22 @@ func parseAt(in *input, values []string) error {
 	}
 	return one(name, func(in *input, s string) error {
 		t, err := parseTime(name, s, in.now, in.p.Zone())
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case name == "at" && t.After(in.now.Add(clockSlack)):
+			return event.FieldError("at", "lies in the future (%s; here it is %s)", t.In(in.p.Zone()).Format(time.RFC3339), in.now.In(in.p.Zone()).Format(time.RFC3339))
+		case name == "at" && t.After(in.now):
+			t = in.now
 		}
 		in.p.At = t
 		return nil
 	})(in, values)
 }
+
+// clockSlack is how far ahead of ours the clock of somebody may be who asks who is
+// signed in at this moment. Beyond it there is no answer: what will be is not known.
+const clockSlack = 5 * time.Minute
 
 func readName(s, field string, to *string) error {
 	if len(s) > event.MaxName {
@@ -407,6 +428,12 @@ func parseGroupBy(in *input, values []string) error {
 	list, err := splitList("group_by", values)
 	if err != nil || len(list) == 0 {
 		return err
+	}
+	for i := range list {
+		list[i] = strings.ReplaceAll(list[i], "-", "_")
+	}
+	if one, ok := in.spec.GroupAlias[strings.Join(list, ",")]; ok {
+		list = []string{one}
 	}
 	if !in.spec.GroupMany && len(list) > 1 {
 		return event.FieldError("group_by", "takes one of %s", strings.Join(in.spec.GroupBy, ", "))

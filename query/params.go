@@ -95,7 +95,9 @@ type Spec struct {
 	// GroupDefault stands for an absent group_by.
 	GroupDefault []string
 	// GroupMany tells that group_by takes several values.
-	GroupMany    bool
+	GroupMany bool
+	// GroupAlias gives other ways to write a value of group_by.
+	GroupAlias   map[string]string
 	DefaultLimit int
 	MaxLimit     int
 	// DefaultTypes stands for an absent type; empty means all types.
@@ -113,8 +115,9 @@ var common = []string{"company", "tz", "format", "from", "to", "site", "user", "
 // takes makes a list of parameters out of lists.
 func takes(lists ...[]string) []string { return slices.Concat(lists...) }
 
-// Errors are all that is wrong with a request's parameters, in their order by
-// name. It unwraps to its first, so that one field is always named.
+// Errors are all that is wrong with a request's parameters: unknown ones by
+// name, then the others in the order of the documentation. It unwraps to its
+// first, so that one field is always named.
 type Errors []*event.Error
 
 // Error names every field.
@@ -158,10 +161,15 @@ func ParseParams(spec *Spec, c Company, now time.Time, values url.Values) (Param
 			in.fail(err)
 		}
 	}
+	if slices.Contains(spec.Params, "from") && !in.refused("tz", "from", "to") {
+		if err := in.finishRange(); err != nil {
+			in.fail(err)
+		}
+	}
 	if len(in.errs) > 0 {
 		return Params{}, in.errs
 	}
-	if err := in.finish(values); err != nil {
+	if err := in.finishPage(values); err != nil {
 		return Params{}, err
 	}
 	return in.p, nil
@@ -189,7 +197,12 @@ type input struct {
 	p       Params
 	errs    Errors
 
-	from, to string // as sent: they need tz
+	from, to time.Time // as sent, zero where they were not
+}
+
+// refused tells whether one of these parameters was wrong.
+func (in *input) refused(names ...string) bool {
+	return slices.ContainsFunc(in.errs, func(e *event.Error) bool { return slices.Contains(names, e.Field) })
 }
 
 func (in *input) fail(err error) {

@@ -86,7 +86,7 @@ func TestWrongParameters(t *testing.T) {
 		{FrequencySpec, "from=2025-05-02&to=2025-05-01", "to", "after from"},
 		{FrequencySpec, "from=2025-05-01&to=2025-05-01", "to", "after from"},
 		{FrequencySpec, "from=tomorrow", "from", "future"},
-		{FrequencySpec, "from=2001-01-01&to=2025-01-01", "from", "1830 days"},
+		{FrequencySpec, "from=2001-01-01&to=2025-01-01", "from", "lies more than 1830 days before to"},
 		{FrequencySpec, "from=2025-05-01&from=2025-05-02", "from", "2 times"},
 		{FrequencySpec, "group_by=week", "group_by", "takes hour, day"},
 		{FrequencySpec, "group_by=day,hour", "group_by", "takes one of"},
@@ -114,6 +114,7 @@ func TestWrongParameters(t *testing.T) {
 		{FailuresSpec, "burst_count=1", "burst_count", "2 to"},
 		{FailuresSpec, "burst_window=90000", "burst_window", "86400"},
 		{SignedInSpec, "at=soon", "at", "not a time"},
+		{SignedInSpec, "at=tomorrow", "at", "lies in the future"},
 		{SignedInSpec, "from=today", "from", "not a parameter"},
 	} {
 		v, err := url.ParseQuery(c.query)
@@ -133,6 +134,49 @@ func TestAllWrongParametersAreTold(t *testing.T) {
 	var all Errors
 	if !errors.As(err, &all) || len(all) != 4 {
 		t.Errorf("%v", err)
+	}
+	for query, fields := range map[string][]string{
+		"tz=x&from=soon&to=later":                              {"tz", "from", "to"},
+		"tz=x&from=2025-05-02&to=2025-05-01":                   {"tz"}, // which days those are is not known
+		"limit=x&from=2025-05-02&to=2025-05-01":                {"limit", "to"},
+		"from=soon&to=2025-05-01&group_by=week":                {"from", "group_by"},
+		"sparkle=1&from=2001-01-01&to=2025-01-01&burst_count=": {"burst_count", "sparkle", "from"},
+	} {
+		v, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = ParseParams(FrequencySpec, testCompany, testNow, v)
+		var told []string
+		if errors.As(err, &all) {
+			for _, e := range all {
+				told = append(told, e.Field)
+			}
+		}
+		if !slices.Equal(told, fields) {
+			t.Errorf("%s: told of %v, want %v (%v)", query, told, fields, err)
+		}
+	}
+}
+
+// Weekday by hour is one grouping, however it is written.
+func TestGroupingsAreReadKindly(t *testing.T) {
+	for _, text := range []string{"weekday_hour", "weekday", "Weekday,Hour", "weekday-hour"} {
+		p, err := ParseParams(FrequencySpec, testCompany, testNow, url.Values{"group_by": {text}})
+		if err != nil || !slices.Equal(p.GroupBy, []string{ByWeekdayHour}) {
+			t.Errorf("%q: %v %v", text, p.GroupBy, err)
+		}
+	}
+	if p, err := ParseParams(FrequencySpec, testCompany, testNow, url.Values{"group_by": {"weekday", "hour"}}); err != nil || p.GroupBy[0] != ByWeekdayHour {
+		t.Errorf("repeated: %v %v", p.GroupBy, err)
+	}
+}
+
+// A clock a little ahead of ours asks about this moment.
+func TestAtOfAnotherClock(t *testing.T) {
+	p, err := ParseParams(SignedInSpec, testCompany, testNow, url.Values{"at": {testNow.Add(time.Minute).Format(time.RFC3339)}})
+	if err != nil || !p.At.Equal(testNow.Truncate(time.Millisecond)) {
+		t.Errorf("%v %v", p.At, err)
 	}
 }
 

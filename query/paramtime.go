@@ -12,13 +12,8 @@ import (
 
 const timeForms = "send RFC 3339 (2025-05-01T08:00:00Z), a date (2025-05-01: its local midnight), now, today, yesterday, tomorrow, or a distance such as -30d, -12h, -2w"
 
-// finish works out what depends on several parameters: the range and the page.
-func (in *input) finish(values url.Values) error {
-	if slices.Contains(in.spec.Params, "from") {
-		if err := in.finishRange(); err != nil {
-			return err
-		}
-	}
+// finishPage goes on where a cursor says. It changes nothing for the first page.
+func (in *input) finishPage(values url.Values) error {
 	if in.p.Cursor != "" {
 		pg, err := decodeCursor(in.p.Cursor, in.spec, in.company, values)
 		if err != nil {
@@ -36,21 +31,11 @@ func (in *input) finish(values url.Values) error {
 	return nil
 }
 
+// finishRange makes a range of what was sent of it.
 func (in *input) finishRange() error {
 	loc := in.p.Zone()
-	var errs Errors
-	read := func(field, text string) (time.Time, bool) {
-		t, err := parseTime(field, text, in.now, loc)
-		if err != nil {
-			errs = append(errs, err)
-		}
-		return t, text != "" && err == nil
-	}
-	from, hasFrom := read("from", in.from)
-	to, hasTo := read("to", in.to)
-	if len(errs) > 0 {
-		return errs
-	}
+	from, to := in.from, in.to
+	hasFrom, hasTo := !from.IsZero(), !to.IsZero()
 	if !hasTo {
 		to = in.now
 	}
@@ -61,11 +46,11 @@ func (in *input) finishRange() error {
 	}
 	switch {
 	case !from.Before(to) && hasTo:
-		return Errors{event.FieldError("to", "must be after from (from is %s, to is %s; to itself is not part of the range)", from.In(loc).Format(time.RFC3339), to.In(loc).Format(time.RFC3339))}
+		return event.FieldError("to", "must be after from (from is %s, to is %s; to itself is not part of the range)", from.In(loc).Format(time.RFC3339), to.In(loc).Format(time.RFC3339))
 	case !from.Before(to):
-		return Errors{event.FieldError("from", "lies in the future (%s) and there is no to", from.In(loc).Format(time.RFC3339))}
+		return event.FieldError("from", "lies in the future (%s) and there is no to", from.In(loc).Format(time.RFC3339))
 	case to.Sub(from) > MaxRange:
-		return Errors{event.FieldError("from", "and to lie more than %d days apart; ask for parts of that", int(MaxRange.Hours()/24))}
+		return event.FieldError("from", "lies more than %d days before to; ask for parts of that range", int(MaxRange.Hours()/24))
 	}
 	in.p.From, in.p.To = from, to
 	return nil
@@ -77,12 +62,8 @@ var (
 	maxTime = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// parseTime reads a time of a request; "" is the zero time.
+// parseTime reads a time of a request.
 func parseTime(field, text string, now time.Time, loc *time.Location) (time.Time, *event.Error) {
-	text = strings.TrimSpace(text)
-	if text == "" {
-		return time.Time{}, nil
-	}
 	t, ok := parseRelative(strings.ToLower(text), now, loc)
 	if !ok {
 		t, ok = parseAbsolute(text, loc)
