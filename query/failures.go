@@ -37,7 +37,7 @@ const MaxBursts = 1000
 var FailuresSpec = &Spec{
 	Name:         "failures",
 	Params:       takes(common, []string{"group_by", "type", "account", "logon_type", "ip", "burst_count", "burst_window", "spray_users"}),
-	GroupBy:      []string{ByUser, ByComputer, ByAddress, ByReason},
+	GroupBy:      []string{ByUser, ByComputer, ByAddress, ByReason, BySite},
 	GroupDefault: []string{ByUser},
 	TypeChoice:   []event.Type{event.LogonFailed, event.CredentialFailed}, DefaultTypes: []event.Type{event.LogonFailed},
 	DefaultAccounts: []event.Account{event.AccountUser, event.AccountNone},
@@ -70,13 +70,15 @@ type Thresholds struct {
 	SprayUsers    int     `json:"spray_users"`
 }
 
-// FailureRow is the failures of one user, computer, address or reason.
+// FailureRow is the failures of one user, computer, address, reason or site.
 type FailureRow struct {
 	User       string        `json:"user,omitempty"`
 	Computer   string        `json:"computer,omitempty"`
 	Address    *string       `json:"address,omitempty"` // "" for none
 	Reason     string        `json:"reason,omitempty"`
 	ReasonText string        `json:"reason_text,omitempty"`
+	SiteID     uint32        `json:"site_id,omitempty"`
+	Site       string        `json:"site,omitempty"`
 	Failures   uint64        `json:"failures"`
 	Users      uint64        `json:"users"`
 	Computers  uint64        `json:"computers"`
@@ -174,6 +176,10 @@ var reasonCodes, reasonStands = func() (list, stands []uint32) {
 func (r *Reports) failureRows(ctx context.Context, c Company, p Params, report *FailuresReport) error {
 	w := where(c).during(p).matching(p).pageArgs(p)
 	w.args["by"], w.args["codes"], w.args["code_keys"] = report.GroupBy, reasonCodes, reasonStands
+	sites := map[uint32]string(nil)
+	if report.GroupBy == BySite {
+		sites = r.siteLabels(ctx, c)
+	}
 	var rows []FailureRow
 	err := r.query(ctx, w.in(failuresRowsSQL), w.args, func(q driver.Rows) error {
 		var (
@@ -184,7 +190,7 @@ func (r *Reports) failureRows(ctx context.Context, c Company, p Params, report *
 			counts      map[uint32]uint64
 			first, last int64
 		)
-		if err := q.Scan(&name, &ip, &code, &shown, &row.Failures, &row.Users, &row.Computers, &row.Addresses, &counts, &first, &last); err != nil {
+		if err := q.Scan(&name, &ip, &code, &row.SiteID, &shown, &row.Failures, &row.Users, &row.Computers, &row.Addresses, &counts, &first, &last); err != nil {
 			return err
 		}
 		row.First, row.Last, row.Reasons = *p.local(first), *p.local(last), countReasons(counts)
@@ -199,6 +205,8 @@ func (r *Reports) failureRows(ctx context.Context, c Company, p Params, report *
 		case ByReason:
 			reason := reasonOf(code)
 			row.Reason, row.ReasonText = reason.Key, reason.Text
+		case BySite:
+			row.Site = sites[row.SiteID]
 		}
 		rows = append(rows, row)
 		return nil

@@ -152,6 +152,28 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 			out = append(out, e)
 		}
 	}
+	if n == 0 || t.coin() {
+		return out
+	}
+	return append(out, genGuesses(t, c, around(t, days), seen)...)
+}
+
+// genGuesses draws somebody who tries passwords from one address: a few users, a few
+// seconds apart, so that every case of some size may hold bursts and sprays.
+func genGuesses(t *draw, c Company, start int64, seen map[event.ID]bool) []event.Event {
+	var out []event.Event
+	from, few := addrOf(t), t.between(1, 5)
+	for i := range t.between(2, 12) {
+		e := event.Event{
+			CompanyID: c.ID, SiteID: 1, Time: start + int64(i*t.between(0, 90_000)), Type: event.LogonFailed, User: testUsers[t.between(0, few)*3%len(testUsers)],
+			Computer: oneOf(t, testComputers), LogonType: 3, SourceIP: from, LocalIP: addrOf(t), SubStatus: oneOf(t, testStatuses),
+		}
+		e.Received = e.Time
+		if err := e.Normalize(testNow.Add(400 * 24 * time.Hour)); err == nil && !seen[e.ID()] {
+			seen[e.ID()] = true
+			out = append(out, e)
+		}
+	}
 	return out
 }
 

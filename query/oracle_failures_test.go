@@ -46,6 +46,22 @@ func TestOracleFailures(t *testing.T) {
 			if report.Failures != uint64(len(failed)) {
 				fail("failures", report.Failures, len(failed))
 			}
+			kinds, users, computers := map[event.Type]int{}, map[string]bool{}, map[string]bool{}
+			for _, e := range failed {
+				computers[event.Fold(e.Computer)] = true
+				if e.User != "" {
+					users[event.Fold(e.User)] = true
+				}
+			}
+			either := p
+			either.Types = FailuresSpec.TypeChoice
+			for _, e := range chosen(either, events) {
+				kinds[e.Type]++
+			}
+			got := [4]uint64{report.Users, report.Computers, report.LogonFailed, report.CredentialFailed}
+			if want := [4]uint64{uint64(len(users)), uint64(len(computers)), uint64(kinds[event.LogonFailed]), uint64(kinds[event.CredentialFailed])}; got != want {
+				fail("users, computers, both kinds", got, want)
+			}
 			if got, want := shownFailures(report), wantFailures(report.GroupBy, failed); !slices.Equal(got, want) {
 				fail("rows", got, want)
 			}
@@ -86,6 +102,8 @@ func shownFailures(report *FailuresReport) []string {
 			name = *row.Address
 		case ByReason:
 			name = row.Reason
+		case BySite:
+			name = fmt.Sprint(row.SiteID)
 		}
 		line := fmt.Sprintf("%s %d u%d c%d a%d %d-%d", name, row.Failures, row.Users, row.Computers, row.Addresses, row.First.UnixMilli(), row.Last.UnixMilli())
 		reasons := map[string]uint64{}
@@ -112,6 +130,8 @@ func wantFailures(by string, failed []event.Event) []string {
 			}
 		case ByReason:
 			name = ReasonFor(e.Status, e.SubStatus).Key
+		case BySite:
+			name = fmt.Sprint(e.SiteID)
 		}
 		groups[name] = append(groups[name], e)
 	}

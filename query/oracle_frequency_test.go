@@ -50,6 +50,7 @@ func TestOracleFrequency(t *testing.T) {
 				rt.Fatalf("%s %s\n got %v (total %d)\nwant %v (%d)", c.Zone(), v.Encode(), got, report.Total, want, len(mine))
 			}
 			checkBuckets(rt, p, report)
+			checkNames(rt, p, report, mine)
 		}
 	})
 }
@@ -115,6 +116,37 @@ func wantDay(p Params, ms int64) string {
 		date = min(date, later)
 	}
 	return date
+}
+
+// checkNames holds the figures beside the counts of rows by name to the events.
+func checkNames(t *draw, p Params, report *FrequencyReport, mine []event.Event) {
+	for i, row := range report.Rows {
+		if row.First == nil { // a row of time
+			return
+		}
+		users, computers := map[string]bool{}, map[string]bool{}
+		var first, last int64
+		for _, e := range mine {
+			if wantFrequencyKey(report.GroupBy, p, &e) != frequencyKey(report.GroupBy, &row) {
+				continue
+			}
+			if first == 0 {
+				first = e.Time
+			}
+			first, last = min(first, e.Time), max(last, e.Time)
+			computers[event.Fold(e.Computer)] = true
+			if e.User != "" {
+				users[event.Fold(e.User)] = true
+			}
+		}
+		if row.First.UnixMilli() != first || row.Last.UnixMilli() != last || (row.Users != nil && *row.Users != uint64(len(users))) ||
+			(row.Computers != nil && *row.Computers != uint64(len(computers))) {
+			t.Fatalf("row %d is %+v, want %d users, %d computers, %d to %d", i, row, len(users), len(computers), first, last)
+		}
+		if i > 0 && row.Events > report.Rows[i-1].Events {
+			t.Fatalf("row %d comes after one with fewer events", i)
+		}
+	}
 }
 
 // checkBuckets holds rows over time to the range: they fill it without a gap,
