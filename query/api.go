@@ -71,8 +71,8 @@ type Route struct {
 
 // Routes lists what the API serves. GET stands for HEAD too.
 func (a *API) Routes() []Route {
-	out := make([]Route, 0, len(routes)+2)
-	for _, rt := range routes {
+	out := make([]Route, 0, len(routes)+3)
+	for _, rt := range allRoutes() {
 		out = append(out, Route{http.MethodGet, rt.path, a.handle(rt)})
 	}
 	return append(out,

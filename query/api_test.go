@@ -177,8 +177,11 @@ func TestCompaniesSeeOnlyTheirOwn(t *testing.T) {
 	a := newTestAPI(t)
 	for _, path := range a.paths() {
 		query := "?from=2025-11-01&to=2025-11-20"
-		if strings.HasSuffix(path, "signed-in") {
+		switch {
+		case strings.HasSuffix(path, "signed-in"):
 			query = "?at=2025-11-18T09:00:00Z"
+		case path == ListPath: // nothing in it is of a company
+			continue
 		}
 		if strings.Contains(path, EventsPath+"/") {
 			if w := a.get(path, a.other.Name); w.Code != 404 {
@@ -229,7 +232,7 @@ func TestReportsByHand(t *testing.T) {
 		}
 	}
 	for _, path := range a.paths() { // no rows are a list
-		if !strings.Contains(path, EventsPath+"/") && !strings.HasSuffix(path, "signed-in") {
+		if !strings.Contains(path, EventsPath+"/") && !strings.HasSuffix(path, "signed-in") && path != ListPath {
 			if w := a.get(path+"?from=2001-01-01&to=2001-01-02", a.one.Name); strings.Contains(w.Body.String(), `"rows":null`) || !strings.Contains(w.Body.String(), `"rows":[`) {
 				t.Errorf("%s: %s", path, w.Body)
 			}
@@ -277,6 +280,78 @@ func TestHarmless(t *testing.T) {
 	} {
 		if got := harmless(in); got != want {
 			t.Errorf("%q is %q", in, got)
+		}
+	}
+}
+
+// The list names every report that is served, with the parameters that it takes.
+func TestListOfReports(t *testing.T) {
+	a := newTestAPI(t)
+	var list ListReport
+	if err := json.Unmarshal(a.get(ListPath, a.one.Name).Body.Bytes(), &list); err != nil || len(list.Rows) != len(ListReports()) {
+		t.Fatalf("%d reports: %v", len(list.Rows), err)
+	}
+	for _, row := range list.Rows {
+		if w := a.get(row.Path, a.one.Name); w.Code != 200 || !strings.Contains(w.Body.String(), `"report":"`+row.Name+`"`) {
+			t.Errorf("%s leads to %d %s", row.Name, w.Code, w.Body)
+		}
+		if row.Summary == "" || row.Description == "" {
+			t.Errorf("%s is described poorly", row.Name)
+		}
+		for _, by := range row.GroupBy {
+			if w := a.get(row.Path+"?group_by="+by, a.one.Name); w.Code != 200 {
+				t.Errorf("%s by %s: %d", row.Name, by, w.Code)
+			}
+		}
+		for _, p := range row.Parameters {
+			if p.Description == "" {
+				t.Errorf("%s: %s is described poorly", row.Name, p.Name)
+			}
+			for _, value := range p.Values {
+				if w := a.get(row.Path+"?"+p.Name+"="+value, a.one.Name); w.Code != 200 {
+					t.Errorf("%s?%s=%s: %d", row.Name, p.Name, value, w.Code)
+				}
+			}
+			if several := a.get(row.Path+"?"+p.Name+"="+strings.Join(p.Values, ","), a.one.Name).Code == 200; len(p.Values) > 1 && several != p.Several {
+				t.Errorf("%s: %s takes several: %t, listed as %t", row.Name, p.Name, several, p.Several)
+			}
+		}
+	}
+}
+
+// What nothing serves is told in the API's form under /api/, and plainly elsewhere.
+func TestUnknownPaths(t *testing.T) {
+	api, err := NewAPI(New(nil, Options{}), nil, APIOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	takes := func(*http.Request) []string { return []string{"GET", "HEAD"} }
+	for _, c := range []struct {
+		handler http.Handler
+		path    string
+		status  int
+		json    bool
+	}{
+		{api.NotFound(), "/api/v1/nothing", 404, true},
+		{api.NotFound(), "/api/", 404, true},
+		{api.NotFound(), "/api", 404, true},
+		{api.NotFound(), "/apiary", 404, false},
+		{api.NotFound(), "/nothing", 404, false},
+		{api.MethodNotAllowed(takes), "/api/v1/events", 405, true},
+		{api.MethodNotAllowed(takes), "/healthz", 405, false},
+	} {
+		w := httptest.NewRecorder()
+		c.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodDelete, c.path, http.NoBody))
+		var body map[string]any
+		err := json.Unmarshal(w.Body.Bytes(), &body)
+		if w.Code != c.status || (err == nil) != c.json {
+			t.Errorf("%s: %d %s", c.path, w.Code, w.Body)
+		}
+		if c.json && (body["status"] != "error" || body["request_id"] == "" || body["request_id"] != w.Header().Get("X-Request-Id")) {
+			t.Errorf("%s: %s", c.path, w.Body)
+		}
+		if c.status == 405 && w.Header().Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: Allow is %q", c.path, w.Header().Get("Allow"))
 		}
 	}
 }

@@ -31,8 +31,8 @@ const openAPIVersion = "3.1.0"
 // others add. It is made of the routes' own table, so that it cannot say what is not.
 func OpenAPI(extra ...Operation) ([]byte, error) {
 	schemas := schemaObject{"Error": schemaOf(reflect.TypeFor[failure](), nil)}
-	operations := make([]Operation, 0, len(routes)+len(extra)+1)
-	for _, rt := range routes {
+	operations := make([]Operation, 0, len(routes)+len(extra)+2)
+	for _, rt := range allRoutes() {
 		operations = append(operations, rt.operation(schemas))
 	}
 	operations = append(operations, Operation{
@@ -97,7 +97,7 @@ func (op *Operation) object() schemaObject {
 
 func (rt *route) operation(schemas schemaObject) Operation {
 	op := Operation{Method: "get", Path: rt.path, ID: rt.spec.Name, Tag: "reports", Summary: rt.summary, Description: rt.description}
-	if !strings.HasPrefix(rt.path, ReportsPath) {
+	if !strings.HasPrefix(rt.path, ListPath) {
 		op.Tag = "events"
 	}
 	if strings.HasSuffix(rt.path, "/{id}") {
@@ -111,7 +111,7 @@ func (rt *route) operation(schemas schemaObject) Operation {
 			continue
 		}
 		object := schemaObject{"name": d.Name, "in": "query", "description": d.Description, "schema": d.schema(rt.spec)}
-		if d.list && (d.Name != "group_by" || rt.spec.GroupMany) {
+		if d.several(rt.spec) {
 			object["explode"], object["style"] = false, "form"
 		}
 		op.Parameters = append(op.Parameters, object)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -65,6 +66,41 @@ func TestOpenAPIHoldsTheRoutes(t *testing.T) {
 			if m := strings.ToUpper(m) + " " + path; m != "PARAMETERS "+path && !routed[m] {
 				t.Errorf("%s is documented and not routed", m)
 			}
+		}
+	}
+}
+
+// TestUnknownPaths asks the server for what it does not have: the answer under /api/ has
+// the form of every error of the API.
+func TestUnknownPaths(t *testing.T) {
+	s := startTestServer(t)
+	c := testClient(t, s)
+	for _, want := range []struct {
+		method, path, allow string
+		status              int
+	}{
+		{http.MethodGet, "/api/v1/nothing", "", 404},
+		{http.MethodGet, "/api/", "", 404},
+		{http.MethodGet, "/api/v1/reports/totals/", "", 404},
+		{http.MethodPost, "/api/v1/reports/totals", "GET, HEAD", 405},
+		{http.MethodDelete, "/api/v1/events", "GET, HEAD, POST", 405},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), want.method, s.url+want.path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body struct {
+			Status, Message, Code string
+			RequestID             string `json:"request_id"`
+		}
+		err = errors.Join(json.NewDecoder(resp.Body).Decode(&body), resp.Body.Close())
+		if err != nil || resp.StatusCode != want.status || body.Status != "error" || body.Message == "" || body.RequestID == "" ||
+			body.RequestID != resp.Header.Get("X-Request-Id") || resp.Header.Get("Allow") != want.allow {
+			t.Errorf("%s %s: %d %+v %v, allow %q", want.method, want.path, resp.StatusCode, body, err, resp.Header.Get("Allow"))
 		}
 	}
 }

@@ -151,7 +151,22 @@ func (s *server) mountQueries(r *mux.Router, auth query.Authenticator) error {
 	for _, rt := range api.Routes() {
 		r.Handle(rt.Path, rt.Handler).Methods(rt.Method, http.MethodHead)
 	}
+	r.NotFoundHandler = api.NotFound()
+	r.MethodNotAllowedHandler = api.MethodNotAllowed(func(req *http.Request) []string { return methodsAt(r, req) })
 	return nil
+}
+
+// methodsAt are the methods that r takes at a request's path.
+func methodsAt(r *mux.Router, req *http.Request) (out []string) {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		probe := *req
+		probe.Method = method
+		var found mux.RouteMatch
+		if r.Match(&probe, &found) && found.MatchErr == nil {
+			out = append(out, method)
+		}
+	}
+	return out
 }
 
 // companyOfKey is the company of a request's API key, which must have the scope to read.
