@@ -47,10 +47,10 @@ func (r *Reports) FirstLast(ctx context.Context, c Company, p Params) (*FirstLas
 	for i, d := range days {
 		bounds[i], dates[d.Start] = d.Start, d.Date
 	}
-	w := where(c).during(p).matching(p).pageArgs(p)
+	w := where(c).during(p).matching(p).pageArgs(p).tellingOnce(p)
 	w.args["bounds"] = bounds
 	var rows []FirstLastRow
-	err := r.query(ctx, w.in(firstLastSQL), w.args, func(q driver.Rows) error {
+	err := r.query(ctx, tellingOnce(w.in(firstLastSQL)), w.args, func(q driver.Rows) error {
 		var (
 			row                                                         FirstLastRow
 			name                                                        string

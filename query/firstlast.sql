@@ -1,15 +1,5 @@
 -- The first and the last sign of a person on each local day. bounds are the
--- beginnings of the days; the first is the range's. Winlogon's own records name
--- people by their SID alone; where the same computer's other records give that SID
--- a name, they tell the same again and are left out.
-WITH named AS (
-    SELECT computer, lower(sid) AS sid_name FROM events
-    WHERE /*where*/
-      AND account = 'user' AND user != '' AND logon_type IN (2, 10, 11, 12, 255)
-      AND type IN ('logon', 'logoff', 'lock', 'unlock', 'disconnect', 'reconnect')
-      AND sid != '' AND lower(sid) != user
-    GROUP BY computer, sid_name
-)
+-- beginnings of the days; the first is the range's.
 SELECT roundDown(toUnixTimestamp64Milli(time), {bounds:Array(Int64)}) AS day_ms,
        toString(user) AS name,
        max(user_name) AS shown,
@@ -26,7 +16,7 @@ FROM events
 WHERE /*where*/
   AND account = 'user' AND user != '' AND logon_type IN (2, 10, 11, 12, 255)
   AND type IN ('logon', 'logoff', 'lock', 'unlock', 'disconnect', 'reconnect')
-  AND NOT (startsWith(user, 's-1-5-') AND (toString(computer), toString(user)) IN (SELECT toString(computer), toString(sid_name) FROM named))
+  AND (user NOT LIKE 's-1-5-%' OR (computer, user) NOT IN (/*told again*/))
 GROUP BY day_ms, name
 ORDER BY day_ms, name
 LIMIT {limit:UInt64} OFFSET {offset:UInt64}

@@ -27,11 +27,15 @@ func isPresence(e *event.Event) bool {
 }
 
 // toldAgain gives the events that tell what another one of the same computer tells
-// with a name: those that name somebody by a SID alone.
-func toldAgain(mine []event.Event) map[event.ID]bool {
+// with a name: those that name somebody by a SID alone. The other one may be outside
+// p's range and of a user or site that p does not ask about.
+func toldAgain(p Params, mine []event.Event) map[event.ID]bool {
 	type key struct{ computer, sid string }
 	named, out := map[key]bool{}, map[event.ID]bool{}
 	for _, e := range mine {
+		if e.Time < p.From.Add(-SessionLookaround).UnixMilli() || e.Time >= p.To.Add(SessionLookaround).UnixMilli() {
+			continue
+		}
 		if isPresence(&e) && e.SID != "" && event.Fold(e.SID) != event.Fold(e.User) {
 			named[key{event.Fold(e.Computer), event.Fold(e.SID)}] = true
 		}
@@ -61,7 +65,7 @@ func TestOracleTotals(t *testing.T) {
 			users, pcs, all, types := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]uint64{}
 			want := TotalsReport{Events: uint64(len(mine))}
 			var first, last int64
-			again := toldAgain(mine)
+			again := toldAgain(p, events)
 			for i, e := range mine {
 				if i == 0 {
 					first, last = e.Time, e.Time
@@ -120,7 +124,7 @@ func TestOracleFirstLast(t *testing.T) {
 			type key struct{ day, user string }
 			groups := map[key][]event.Event{}
 			mine := chosen(p, events)
-			again := toldAgain(mine)
+			again := toldAgain(p, events)
 			for _, e := range mine {
 				if isPresence(&e) && !again[e.ID()] {
 					k := key{wantDay(p, e.Time), event.Fold(e.User)}
@@ -131,9 +135,15 @@ func TestOracleFirstLast(t *testing.T) {
 			for k, list := range groups {
 				var firstLogon, lastLogon, lastLogoff int64
 				first, last := list[0].Time, list[0].Time
+				firstAt, lastAt := "", ""
 				pcs := map[string]bool{}
 				for _, e := range list {
-					first, last = min(first, e.Time), max(last, e.Time)
+					if e.Time < first || firstAt == "" || (e.Time == first && e.Computer < firstAt) {
+						first, firstAt = e.Time, e.Computer
+					}
+					if e.Time > last || lastAt == "" || (e.Time == last && e.Computer > lastAt) {
+						last, lastAt = e.Time, e.Computer
+					}
 					pcs[event.Fold(e.Computer)] = true
 					if e.Type == event.Logon {
 						if firstLogon == 0 || e.Time < firstLogon {
@@ -145,7 +155,7 @@ func TestOracleFirstLast(t *testing.T) {
 						lastLogoff = max(lastLogoff, e.Time)
 					}
 				}
-				want = append(want, fmt.Sprint(k, firstLogon, lastLogon, lastLogoff, first, last, len(pcs), len(list)))
+				want = append(want, fmt.Sprint(k, firstLogon, lastLogon, lastLogoff, first, last, firstAt, lastAt, len(pcs), len(list)))
 			}
 			ms := func(t *time.Time) int64 {
 				if t == nil {
@@ -155,7 +165,7 @@ func TestOracleFirstLast(t *testing.T) {
 			}
 			for _, row := range report.Rows {
 				got = append(got, fmt.Sprint(key{row.Day, event.Fold(row.User)}, ms(row.FirstLogon), ms(row.LastLogon), ms(row.LastLogoff),
-					row.FirstSeen.UnixMilli(), row.LastSeen.UnixMilli(), row.Computers, row.Events))
+					row.FirstSeen.UnixMilli(), row.LastSeen.UnixMilli(), row.FirstComputer, row.LastComputer, row.Computers, row.Events))
 			}
 			if !slices.IsSorted(got) {
 				rt.Fatalf("rows are not in order: %v", got)

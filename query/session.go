@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	_ "embed" // the statements
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -19,6 +21,12 @@ var sessionTracksSQL string
 
 //go:embed session_crashes.sql
 var sessionCrashesSQL string
+
+//go:embed told_again.sql
+var toldAgainSQL string
+
+// tellingOnce puts told_again.sql where a statement asks for it.
+func tellingOnce(sql string) string { return strings.ReplaceAll(sql, "/*told again*/", toldAgainSQL) }
 
 // SessionLookaround is how far outside a report's range events are read to pair
 // sign-ins with sign-offs. What lies further away is not consulted: a session whose
@@ -45,17 +53,18 @@ type Session struct {
 	Computer      string     `json:"computer"`
 	SiteID        uint32     `json:"site_id"`
 	Site          string     `json:"site,omitempty"`
-	LogonID       *string    `json:"logon_id"`       // hexadecimal, null where the source gives none
-	LogonType     *uint8     `json:"logon_type"`     // null where the source gives none
-	OpenedBy      string     `json:"opened_by"`      // logon, or unlock where the logon itself is not held
-	Elevated      bool       `json:"elevated"`       // an administrator's full token
-	Start         time.Time  `json:"start"`          //
-	End           *time.Time `json:"end"`            // null while open
-	ActiveSeconds float64    `json:"active_seconds"` // neither locked, disconnected nor asleep
-	PausedSeconds float64    `json:"paused_seconds"` //
-	EndReason     string     `json:"end_reason"`     // logoff, shutdown, startup, superseded, max_session, open
-	EndConfidence string     `json:"end_confidence"` // logged, inferred, open
-	EventsURL     string     `json:"events_url"`     // the raw events behind it
+	LogonID       *string    `json:"logon_id"`         // hexadecimal, null where the source gives none
+	LogonType     *uint8     `json:"logon_type"`       // null where the source gives none
+	OpenedBy      string     `json:"opened_by"`        // logon, or unlock (or reconnect) where no session was open
+	Elevated      bool       `json:"elevated"`         // an administrator's full token
+	Start         time.Time  `json:"start"`            //
+	End           *time.Time `json:"end"`              // null while open
+	ActiveSeconds float64    `json:"active_seconds"`   // neither locked, disconnected nor asleep
+	PausedSeconds float64    `json:"paused_seconds"`   //
+	Paused        *bool      `json:"paused,omitempty"` // signed-in alone: at the instant asked about
+	EndReason     string     `json:"end_reason"`       // logoff, shutdown, startup, superseded, max_session, open
+	EndConfidence string     `json:"end_confidence"`   // logged, inferred, open
+	EventsURL     string     `json:"events_url"`       // the raw events behind it
 }
 
 // SessionsReport lists sessions in the order of their start.
@@ -68,9 +77,17 @@ type SessionsReport struct {
 // Sessions lists the sessions that touch the range, whole: they are not clipped.
 func (r *Reports) Sessions(ctx context.Context, c Company, p Params) (*SessionsReport, error) {
 	out := &SessionsReport{Header: r.header("sessions", c, p)}
-	var err error
-	out.Rows, out.NextCursor, err = r.sessionRows(ctx, c, p, r.sessionNow(p))
-	return out, err
+	all := func(*span) bool { return true }
+	spans, next, err := r.pageOfSessions(ctx, c, p, r.sessionNow(p), all)
+	if err != nil {
+		return nil, err
+	}
+	sites := r.siteLabels(ctx, c)
+	for _, s := range spans {
+		out.Rows = append(out.Rows, s.row(p.Zone(), sites))
+	}
+	out.NextCursor = next
+	return out, nil
 }
 
 // SignedInReport lists who was signed in at an instant.
@@ -81,8 +98,9 @@ type SignedInReport struct {
 	NextCursor string    `json:"next_cursor,omitempty"`
 }
 
-// SignedIn lists the sessions open at p.At: begun at or before it and not ended
-// by then. Paused ones (locked, disconnected) are among them.
+// SignedIn lists the sessions open at p.At (zero: now): begun at or before it and not
+// ended by then. Those that were paused then (locked, disconnected, asleep) are among
+// them, and say so.
 func (r *Reports) SignedIn(ctx context.Context, c Company, p Params) (*SignedInReport, error) {
 	now := r.sessionNow(p)
 	at := p.At
@@ -90,18 +108,21 @@ func (r *Reports) SignedIn(ctx context.Context, c Company, p Params) (*SignedInR
 		at = time.UnixMilli(now).UTC()
 	}
 	p.From, p.To = at, at.Add(time.Millisecond)
+	instant := at.UnixMilli()
 	out := &SignedInReport{Header: r.header("signed-in", c, p), At: at.In(p.Zone())}
 	// Sessions that end exactly at the instant are over: [start, end).
-	rows, next, err := r.sessionRows(ctx, c, p, now)
+	open := func(s *span) bool { return s.reason == "open" || s.until > instant }
+	spans, next, err := r.pageOfSessions(ctx, c, p, now, open)
 	if err != nil {
 		return nil, err
 	}
-	out.NextCursor = next
-	for _, s := range rows {
-		if s.End == nil || s.End.After(at) {
-			out.Rows = append(out.Rows, s)
-		}
+	sites := r.siteLabels(ctx, c)
+	for _, s := range spans {
+		row, paused := s.row(p.Zone(), sites), s.pausedAt(instant)
+		row.Paused = &paused
+		out.Rows = append(out.Rows, row)
 	}
+	out.NextCursor = next
 	return out, nil
 }
 
@@ -114,9 +135,10 @@ func (r *Reports) sessionNow(p Params) int64 {
 	return r.now().UnixMilli()
 }
 
-// sessionRows gives a page of the sessions that touch the range, by start, user,
-// computer and logon id. It holds no more of them than the pages up to this one.
-func (r *Reports) sessionRows(ctx context.Context, c Company, p Params, now int64) ([]Session, string, error) {
+// pageOfSessions gives a page of those sessions that touch the range and that include
+// takes, by start, user, computer and logon id. It holds no more of them than the pages
+// up to this one.
+func (r *Reports) pageOfSessions(ctx context.Context, c Company, p Params, now int64, include func(*span) bool) ([]*span, string, error) {
 	limit := p.Limit
 	if limit <= 0 {
 		limit = DefaultLimit
@@ -124,6 +146,9 @@ func (r *Reports) sessionRows(ctx context.Context, c Company, p Params, now int6
 	keep := p.page.Offset + limit + 1
 	var all []*span
 	err := r.eachSession(ctx, c, p, now, func(s *span) error {
+		if !include(s) {
+			return nil
+		}
 		all = append(all, s)
 		if len(all) >= 2*keep+1024 {
 			slices.SortFunc(all, compareSpans)
@@ -137,16 +162,10 @@ func (r *Reports) sessionRows(ctx context.Context, c Company, p Params, now int6
 	}
 	slices.SortFunc(all, compareSpans)
 	all = all[min(p.page.Offset, len(all)):]
-	next := ""
 	if len(all) > limit {
-		all, next = all[:limit], p.cursor(page{Offset: p.page.Offset + limit, Now: now})
+		return all[:limit], p.cursor(page{Offset: p.page.Offset + limit, Now: now}), nil
 	}
-	sites := r.siteLabels(ctx, c)
-	rows := make([]Session, len(all))
-	for i, s := range all {
-		rows[i] = s.row(p.Zone(), sites)
-	}
-	return rows, next, nil
+	return all, "", nil
 }
 
 func compareSpans(a, b *span) int {
@@ -223,12 +242,12 @@ func (r *Reports) eachSession(ctx context.Context, c Company, p Params, now int6
 		}
 		return w.walk(user, computer, tracks)
 	}
-	err := r.query(ctx, sessionTracksSQL, a.only("company", "lo", "hi", "user", "computer"), func(row driver.Rows) error {
+	err := r.query(ctx, tellingOnce(sessionTracksSQL), a.only("company", "lo", "hi", "user", "computer"), func(row driver.Rows) error {
 		var t track
 		var u, comp string
 		var codes, linkedCodes []int64
 		var tags, linkedIDs []uint64
-		if err := row.Scan(&u, &comp, &t.id, &t.userName, &t.computerName, &t.elevated, &codes, &tags, &linkedCodes, &linkedIDs); err != nil {
+		if err := row.Scan(&u, &comp, &t.id, &t.userName, &t.computerName, &codes, &tags, &linkedCodes, &linkedIDs); err != nil {
 			return err
 		}
 		if last == nil {
@@ -281,6 +300,12 @@ func sessionArgs(c Company, p Params) args {
 		"company": c.ID, "user": p.User, "computer": p.Computer,
 		"lo": max(p.From.Add(-SessionLookaround).UnixMilli(), 0), "hi": p.To.Add(SessionLookaround),
 	}
+}
+
+// tellingOnce binds what told_again.sql asks for.
+func (w *conditions) tellingOnce(p Params) *conditions {
+	maps.Copy(w.args, sessionArgs(Company{}, p).only("computer", "lo", "hi"))
+	return w
 }
 
 // only gives the named values alone: the database refuses others.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 			if e.Type == event.Logon {
 				e.LogonType = []uint8{2, 2, 10, 3, 5, 0, 255, 255}[r.IntN(8)]
 				if twins && e.LogonID != 0 {
-					e.LinkedLogonID = uint64(1 + r.IntN(3))
+					e.LinkedLogonID, e.Elevated = uint64(1+r.IntN(3)), r.IntN(2) == 0
 				}
 			}
 		}
@@ -108,6 +109,7 @@ func TestSessionsEqualReference(t *testing.T) {
 				from := base.Add(time.Duration(r.IntN(30)-5) * time.Hour)
 				p := Params{From: from, To: from.Add(time.Duration(1+r.IntN(120)) * time.Hour), Location: c.Location, Limit: MaxLimit}
 				compareSessions(t, reports, c, p, events, now)
+				compareFiltered(t, reports, c, p, events, now, r)
 			}
 		})
 	}
@@ -119,7 +121,7 @@ func compareSessions(t *testing.T, reports *Reports, c Company, p Params, events
 	from, to := p.From.UnixMilli(), p.To.UnixMilli()
 	var want []refSession
 	for _, s := range referenceSessions(events, from-SessionLookaround.Milliseconds(), to+SessionLookaround.Milliseconds(), now.UnixMilli(), c.MaxSession.Milliseconds()) {
-		if s.start < to && (s.until > from || s.start >= from || (s.reason == "open" && s.until >= from)) {
+		if s.touches(from, to) {
 			want = append(want, s)
 		}
 	}
@@ -136,7 +138,7 @@ func compareSessions(t *testing.T, reports *Reports, c Company, p Params, events
 		if s.logonType != event.LogonTypeNone {
 			lt = fmt.Sprint(s.logonType)
 		}
-		describe = append(describe, fmt.Sprintf("%s %s %s site %d type %s in %t %d..%d active %d %s %s", s.computer, s.user, id, s.site, lt, s.signedIn, s.start, s.until, s.activeMS(), s.reason, s.confidence))
+		describe = append(describe, fmt.Sprintf("%s %s %s site %d type %s in %t elevated %t %d..%d active %d %s %s", s.computer, s.user, id, s.site, lt, s.signedIn, s.elevated, s.start, s.until, s.activeMS(), s.reason, s.confidence))
 	}
 	have := make([]string, 0, len(got.Rows))
 	for _, s := range got.Rows {
@@ -151,12 +153,68 @@ func compareSessions(t *testing.T, reports *Reports, c Company, p Params, events
 			until = s.End.UnixMilli()
 		}
 		until = max(until, s.Start.UnixMilli())
-		have = append(have, fmt.Sprintf("%s %s %s site %d type %s in %t %d..%d active %d %s %s", event.Fold(s.Computer), event.Fold(s.User), id, s.SiteID, lt, s.OpenedBy == "logon",
+		have = append(have, fmt.Sprintf("%s %s %s site %d type %s in %t elevated %t %d..%d active %d %s %s", event.Fold(s.Computer), event.Fold(s.User), id, s.SiteID, lt, s.OpenedBy == "logon", s.Elevated,
 			s.Start.UnixMilli(), until, int64(s.ActiveSeconds*1000+0.5), s.EndReason, s.EndConfidence))
 	}
 	diffLines(t, events, describe, have)
 	compareTimeSpent(t, reports, c, p, want)
 	comparePeak(t, reports, c, p, want)
+}
+
+// compareFiltered asks for some of the sessions: filters choose among them and change
+// none. It also asks who was signed in at an instant.
+func compareFiltered(t *testing.T, reports *Reports, c Company, p Params, events []event.Event, now time.Time, r *rand.Rand) {
+	t.Helper()
+	some := events[r.IntN(len(events))]
+	p.Computer = event.Fold(some.Computer)
+	if r.IntN(2) == 0 {
+		p.User = event.Fold(some.User) // or all of the computer's people, where it was the computer's own
+	}
+	if r.IntN(2) == 0 {
+		p.Site = some.SiteID
+	}
+	mine := func(s *refSession) bool {
+		return s.computer == p.Computer && (p.User == "" || s.user == p.User) && (p.Site == 0 || s.site == p.Site)
+	}
+	// An instant at which something happened, or one beside it.
+	p.At = time.UnixMilli(some.Time + int64(r.IntN(3)-1))
+	if p.At.After(now) {
+		p.At = now
+	}
+	at, around := p.At.UnixMilli(), SessionLookaround.Milliseconds()
+	var want, have []string
+	for _, s := range referenceSessions(events, at-around, at+1+around, now.UnixMilli(), c.MaxSession.Milliseconds()) {
+		if mine(&s) && s.start <= at && (s.until > at || s.reason == "open") {
+			paused := at != s.start && !slices.ContainsFunc(s.active, func(i refInterval) bool {
+				return i.start <= at && (at < i.end || (at == i.end && at == now.UnixMilli()))
+			})
+			want = append(want, fmt.Sprintf("%s %s %d paused %t", s.computer, s.user, s.start, paused))
+		}
+	}
+	open, err := reports.SignedIn(context.Background(), c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range open.Rows {
+		have = append(have, fmt.Sprintf("%s %s %d paused %t", event.Fold(s.Computer), event.Fold(s.User), s.Start.UnixMilli(), *s.Paused))
+	}
+	diffLines(t, events, want, have)
+
+	want, have = nil, nil
+	from, to := p.From.UnixMilli(), p.To.UnixMilli()
+	for _, s := range referenceSessions(events, from-around, to+around, now.UnixMilli(), c.MaxSession.Milliseconds()) {
+		if mine(&s) && s.touches(from, to) {
+			want = append(want, fmt.Sprintf("%s %s %d %s", s.computer, s.user, s.start, s.reason))
+		}
+	}
+	got, err := reports.Sessions(context.Background(), c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range got.Rows {
+		have = append(have, fmt.Sprintf("%s %s %d %s", event.Fold(s.Computer), event.Fold(s.User), s.Start.UnixMilli(), s.EndReason))
+	}
+	diffLines(t, events, want, have)
 }
 
 // diffLines fails with the first history whose lines differ.
@@ -203,7 +261,7 @@ func compareTimeSpent(t *testing.T, reports *Reports, c Company, p Params, sessi
 		if p.Grouped("day") {
 			days = Days(p.From, p.To, c.Location)
 		}
-		want := map[string]*[6]int64{}
+		want := map[string]*[8]int64{}
 		for _, d := range days {
 			units := map[[2]string][]refSession{}
 			for _, s := range sessions {
@@ -228,13 +286,14 @@ func compareTimeSpent(t *testing.T, reports *Reports, c Company, p Params, sessi
 			for k, list := range units {
 				row := want[k[0]]
 				if row == nil {
-					row = &[6]int64{}
+					row = &[8]int64{6: math.MaxInt64}
 					want[k[0]] = row
 				}
 				var whole, active []refInterval
 				for _, s := range list {
 					whole = append(whole, refInterval{s.start, s.until})
 					active = append(active, s.active...)
+					row[6], row[7] = min(row[6], max(s.start, d.Start)), max(row[7], min(s.until, d.End))
 					row[4]++
 					if s.confidence != "logged" {
 						row[5]++
@@ -260,13 +319,16 @@ func compareTimeSpent(t *testing.T, reports *Reports, c Company, p Params, sessi
 			label += "@" + row.Day
 			have[label] = true
 			ms := func(s float64) int64 { return int64(s*1000 + 0.5) }
-			g := [6]int64{ms(row.TotalSeconds), ms(row.ActiveSeconds), ms(row.SumSeconds), ms(row.SumActiveSeconds), int64(row.Sessions), int64(row.InferredSessions)}
+			g := [8]int64{
+				ms(row.TotalSeconds), ms(row.ActiveSeconds), ms(row.SumSeconds), ms(row.SumActiveSeconds), int64(row.Sessions), int64(row.InferredSessions),
+				row.First.UnixMilli(), row.Last.UnixMilli(),
+			}
 			w, ok := want[label]
 			if !ok {
 				t.Fatalf("group_by %v: row %q is not in the reference: %v", group, label, g)
 			}
 			if *w != g {
-				t.Fatalf("group_by %v, %q: total, active, sums, sessions, inferred: reference %v, SQL %v", group, label, *w, g)
+				t.Fatalf("group_by %v, %q: total, active, sums, sessions, inferred, first, last: reference %v, SQL %v", group, label, *w, g)
 			}
 		}
 		for label, w := range want {
@@ -297,6 +359,7 @@ func comparePeak(t *testing.T, reports *Reports, c Company, p Params, sessions [
 	slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.t, b.t), cmp.Compare(a.delta, b.delta)) })
 	open, people := map[string]int{}, 0
 	var count, peak, peakPeople int
+	var at, peopleAt int64
 	for i, e := range edges {
 		count += e.delta
 		before := open[e.user]
@@ -307,10 +370,18 @@ func comparePeak(t *testing.T, reports *Reports, c Company, p Params, sessions [
 			people--
 		}
 		if i+1 == len(edges) || edges[i+1].t != e.t { // an instant counts when all of it has been taken
-			peak, peakPeople = max(peak, count), max(peakPeople, people)
+			if count > peak {
+				peak, at = count, e.t
+			}
+			if people > peakPeople {
+				peakPeople, peopleAt = people, e.t
+			}
 		}
 	}
 	if got.Sessions != int64(peak) || got.People != int64(peakPeople) {
 		t.Fatalf("peak: reference %d sessions, %d people; SQL %d, %d", peak, peakPeople, got.Sessions, got.People)
+	}
+	if peak > 0 && (got.SessionsAt.UnixMilli() != at || got.PeopleAt.UnixMilli() != peopleAt) {
+		t.Fatalf("peak: reference at %d and %d, SQL at %d and %d", at, peopleAt, got.SessionsAt.UnixMilli(), got.PeopleAt.UnixMilli())
 	}
 }

@@ -19,6 +19,7 @@ type refSession struct {
 	site           uint32
 	logonType      uint8
 	signedIn       bool
+	elevated       bool
 	start, until   int64
 	active         []refInterval
 	reason         string
@@ -30,6 +31,11 @@ func (s refSession) activeMS() (sum int64) {
 		sum += i.end - i.start
 	}
 	return sum
+}
+
+// touches tells whether any of the session is in [from, to): an instant will do.
+func (s refSession) touches(from, to int64) bool {
+	return s.start < to && (s.until > from || s.start >= from || (s.reason == "open" && s.until >= from))
 }
 
 // Ranks, in the order in which events of one millisecond are taken.
@@ -209,6 +215,7 @@ func refKey(marks []refMark, now, maxSession int64) (out []refSession) {
 			for i+1 < len(marks) && marks[i+1].t == m.t && marks[i+1].rank == refLogon {
 				i++
 				group = group[:len(group)+1]
+				m.ev.Elevated = m.ev.Elevated || marks[i].ev.Elevated
 			}
 			twin := refIsTwin(edge, group)
 			edge = group
@@ -260,6 +267,9 @@ func refSegment(segment []refMark, next, now, maxSession int64) (out []refSessio
 	if len(openers) == 0 {
 		return nil
 	}
+	elevated := func(from, to int64) bool { // in [from, to)
+		return slices.ContainsFunc(segment, func(m refMark) bool { return m.ev.Elevated && m.t >= from && m.t < to })
+	}
 	const never = int64(1) << 62
 	tail := segment[len(segment)-1]
 	closed, reason := never, "superseded"
@@ -283,10 +293,14 @@ func refSegment(segment []refMark, next, now, maxSession int64) (out []refSessio
 			}
 		}
 	}
-	for _, o := range starts {
+	for i, o := range starts {
+		end := never
+		if i+1 < len(starts) {
+			end = starts[i+1].t
+		}
 		s := refSession{
 			user: event.Fold(o.ev.User), computer: event.Fold(o.ev.Computer), site: o.ev.SiteID, logonType: o.ev.LogonType,
-			signedIn: o.rank == refLogon, start: o.t, reason: reason, confidence: "inferred",
+			signedIn: o.rank == refLogon, elevated: elevated(o.t, end), start: o.t, reason: reason, confidence: "inferred",
 		}
 		ended := closed
 		if reason != "logoff" && o.t+maxSession < closed {

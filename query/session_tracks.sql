@@ -4,12 +4,12 @@
 --
 -- A code is milliseconds * 16 + rank. Codes sort by time, and ranks settle what comes
 -- first within one millisecond, see the constants in session_walk.go. A tag is
--- site * 256 + logon type. linked_codes are the logons that name a UAC twin.
+-- site * 512 + logon type * 2 + elevated. linked_codes are the logons that name a UAC twin.
 WITH pres AS (
     SELECT user, computer, logon_id, linked_logon_id, elevated, type, sid, user_name, computer_name,
            toUnixTimestamp64Milli(time) * 16
                + transform(toUInt8(type), [10, 9, 2, 1, 12, 4, 6, 11, 3, 5], [1, 2, 3, 4, 5, 6, 6, 7, 8, 8], 0) AS code,
-           toUInt64(site_id) * 256 + logon_type AS tag
+           toUInt64(site_id) * 512 + logon_type * 2 + elevated AS tag
     FROM presence
     WHERE company_id = {company:UInt32}
       AND time >= fromUnixTimestamp64Milli({lo:Int64}) AND time < fromUnixTimestamp64Milli({hi:Int64})
@@ -17,21 +17,12 @@ WITH pres AS (
       AND ({computer:String} = '' OR computer = {computer:String})
 )
 SELECT toString(user) AS user, toString(computer) AS computer, logon_id,
-       toString(max(user_name)) AS user_name, toString(max(computer_name)) AS computer_name, max(elevated) AS elevated,
+       toString(max(user_name)) AS user_name, toString(max(computer_name)) AS computer_name,
        groupArray(code) AS codes, groupArray(tag) AS tags,
        groupArrayIf(code, type = 'logon' AND linked_logon_id != 0) AS linked_codes,
        groupArrayIf(linked_logon_id, type = 'logon' AND linked_logon_id != 0) AS linked_ids
 FROM pres
--- Winlogon's own records (7001, 7002) name people by their SID alone. Where the same
--- computer's other records give that SID a name, they tell the same again and are left out.
-WHERE user NOT LIKE 's-1-5-%' OR (computer, user) NOT IN (
-    SELECT computer, lower(sid) FROM presence
-    WHERE company_id = {company:UInt32}
-      AND time >= fromUnixTimestamp64Milli({lo:Int64}) AND time < fromUnixTimestamp64Milli({hi:Int64})
-      AND ({computer:String} = '' OR computer = {computer:String})
-      AND lower(sid) IN (SELECT user FROM presence WHERE company_id = {company:UInt32} AND user LIKE 's-1-5-%')
-      AND user != lower(sid)
-)
+WHERE user NOT LIKE 's-1-5-%' OR (computer, user) NOT IN (/*told again*/)
 GROUP BY pres.user, pres.computer, pres.logon_id
 ORDER BY pres.user, pres.computer, pres.logon_id
 SETTINGS optimize_aggregation_in_order = 1

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -29,28 +30,23 @@ const sameBoot = time.Minute
 
 // mark is one event on the line of a session.
 type mark struct {
-	code int64 // milliseconds << rankBits | rank
-	tag  uint64
+	code int64  // milliseconds << rankBits | rank
+	tag  uint64 // site << 9 | logon type << 1 | elevated
 }
+
+// elevatedTag is the bit of a tag that tells of an administrator's full rights.
+const elevatedTag = 1
 
 func (m mark) time() int64 { return m.code >> rankBits }
 func (m mark) rank() int   { return int(m.code & rankMask) }
 func (m mark) ends() bool  { return m.rank() <= rankLogoff || m.rank() == rankCrash }
 func (m mark) opens() bool { return m.rank() == rankLogon || m.rank() == rankResume }
 
+func (m mark) site() uint32     { return uint32(m.tag >> 9) } //nolint:gosec // a tag holds 32 bits of site
+func (m mark) logonType() uint8 { return uint8(m.tag >> 1) }  //nolint:gosec // the lower 8 are meant
+
 func compareMarks(a, b mark) int {
-	switch {
-	case a.code != b.code:
-		if a.code < b.code {
-			return -1
-		}
-		return 1
-	case a.tag < b.tag:
-		return -1
-	case a.tag > b.tag:
-		return 1
-	}
-	return 0
+	return cmp.Or(cmp.Compare(a.code, b.code), cmp.Compare(a.tag, b.tag))
 }
 
 // linkedLogon is a logon that names the logon id of its UAC twin.
@@ -83,11 +79,17 @@ func (s *span) activeMS() (sum int64) {
 	return sum
 }
 
+// pausedAt tells whether a session was paused at an instant that lies in it.
+func (s *span) pausedAt(at int64) bool {
+	return at != s.start && !slices.ContainsFunc(s.active, func(i interval) bool {
+		return i.start <= at && (at < i.end || (at == i.end && at == s.until)) // the last: active until now
+	})
+}
+
 // track is the events of one user, computer and logon id; a row of session_tracks.sql.
 type track struct {
 	id                     uint64
 	userName, computerName string
-	elevated               bool
 	marks                  []mark
 	linked                 []linkedLogon
 }
@@ -170,7 +172,6 @@ func joinTwins(tracks []track) []*track {
 			if first := at[t.id]; first != nil {
 				first.marks = append(first.marks, t.marks...)
 				first.linked = append(first.linked, t.linked...)
-				first.elevated = first.elevated || t.elevated
 				first.userName, first.computerName = max(first.userName, t.userName), max(first.computerName, t.computerName)
 				continue
 			}
@@ -197,9 +198,8 @@ func (w *walker) walkKey(user, computer string, key *track) error {
 		}
 	}
 	slices.SortFunc(line, compareMarks)
-	// Of events alike in one millisecond the first stands for all.
-	line = slices.CompactFunc(line, func(a, b mark) bool { return a.code == b.code })
 	w.line = line
+	line = compactMarks(line)
 	if len(key.linked) > 1 {
 		markTwins(line, key.linked)
 	}
@@ -224,17 +224,26 @@ func (w *walker) walkKey(user, computer string, key *track) error {
 	return nil
 }
 
+// compactMarks lets the first of the marks alike in one millisecond stand for all of
+// them, with full rights if any has them: of the two logons of an administrator under
+// UAC the second often has the time of the first.
+func compactMarks(line []mark) []mark {
+	out := line[:0]
+	for _, m := range line {
+		if n := len(out); n > 0 && out[n-1].code == m.code {
+			out[n-1].tag |= m.tag & elevatedTag
+			continue
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
 // markTwins turns those logons into rankTwin that belong to the session open already:
 // linked to the logon before, with no end and no other logon between.
 func markTwins(line []mark, linked []linkedLogon) {
 	slices.SortFunc(linked, func(a, b linkedLogon) int {
-		if c := compareMarks(mark{code: a.code}, mark{code: b.code}); c != 0 {
-			return c
-		}
-		if c := compareMarks(mark{tag: a.id}, mark{tag: b.id}); c != 0 {
-			return c
-		}
-		return compareMarks(mark{tag: a.linked}, mark{tag: b.linked})
+		return cmp.Or(cmp.Compare(a.code, b.code), cmp.Compare(a.id, b.id), cmp.Compare(a.linked, b.linked))
 	})
 	var twins []int64
 	for i := 1; i < len(linked); i++ {
@@ -286,8 +295,8 @@ func (w *walker) segment(user, computer string, key *track, seg []mark, next int
 	for open < len(seg) {
 		opener := seg[open]
 		s := &span{
-			user: user, computer: computer, userName: key.userName, computerName: key.computerName, logonID: key.id, elevated: key.elevated,
-			site: uint32(opener.tag >> 8), logonType: uint8(opener.tag), //nolint:gosec // a tag is a uint32 and a uint8
+			user: user, computer: computer, userName: key.userName, computerName: key.computerName, logonID: key.id,
+			site: opener.site(), logonType: opener.logonType(),
 			signedIn: opener.rank() == rankLogon, start: opener.time(), reason: reason, confidence: "inferred",
 		}
 		// Without a logged logoff a session lasts no longer than maxSession, and what
@@ -311,12 +320,10 @@ func (w *walker) segment(user, computer string, key *track, seg []mark, next int
 			s.confidence = "logged"
 		}
 		s.until = max(s.start, min(ended, w.now))
-		// Two logons of one key in the same millisecond are one.
-		if s.reason != "superseded" || ended != s.start {
-			s.active = activeStretches(seg[open:upTo], s.until)
-			if err := w.emit(s); err != nil {
-				return err
-			}
+		s.elevated = slices.ContainsFunc(seg[open:upTo], func(m mark) bool { return m.tag&elevatedTag != 0 })
+		s.active = activeStretches(seg[open:upTo], s.until)
+		if err := w.emit(s); err != nil {
+			return err
 		}
 		open = upTo
 	}

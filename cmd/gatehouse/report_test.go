@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/url"
@@ -147,6 +148,45 @@ func TestReportFlagsAreParameters(t *testing.T) {
 		}
 		if columns := reportColumns[info.Spec.Name]; len(columns) != len(slices.Compact(slices.Sorted(slices.Values(columns)))) {
 			t.Errorf("%s has a column twice", info.Spec.Name)
+		}
+	}
+}
+
+// The columns that a table shows are columns of its report, and first-last shows both
+// ends of what people did as well as of what was seen of them.
+func TestReportColumnsExist(t *testing.T) {
+	raw, err := query.OpenAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]any
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{
+		"time-spent": "TimeSpentRow", "sessions": "Session", "signed-in": "Session", "frequency": "FrequencyRow", "failures": "FailureRow",
+		"first-last": "FirstLastRow", "coverage": "CoverageRow", "events": "EventRow",
+	}
+	for report, columns := range reportColumns {
+		have := doc.Components.Schemas[rows[report]].Properties
+		if len(have) == 0 {
+			t.Errorf("%s: the type of its rows is not in the document", report)
+		}
+		for _, column := range columns {
+			if _, ok := have[column]; !ok {
+				t.Errorf("%s has no column %s", report, column)
+			}
+		}
+	}
+	for _, column := range []string{"first_logon", "last_logon", "last_logoff", "first_seen", "last_seen"} {
+		if !slices.Contains(reportColumns["first-last"], column) {
+			t.Errorf("first-last does not show %s", column)
 		}
 	}
 }
