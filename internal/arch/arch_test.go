@@ -42,6 +42,7 @@ var table = map[string]folder{
 	"ingest":  {may: []string{"event", "spool"}, never: []string{"database/sql"}},
 	"query":   {may: []string{"event"}},
 	"authsvc": {may: []string{"event"}, never: []string{"net/http", "html/template"}},
+	"authsvc/rest": {may: []string{"authsvc", "event"}, never: []string{"database/sql", "html/template"}},
 	// The event store's tables list the event types by number, which package event owns.
 	"schema":     {may: []string{"event"}, never: []string{"net/http"}},
 	"engine":     {may: nothing, never: []string{"database/sql"}},
