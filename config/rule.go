@@ -271,10 +271,18 @@ func (c *Config) checkTogether() []string {
 	if c.Spool.SegmentSize > c.Spool.MaxBytes/2 {
 		problems = append(problems, fmt.Sprintf("[spool] segment_size %v is more than half of max_bytes %v: the queue could never be cleared while it takes events", c.Spool.SegmentSize, c.Spool.MaxBytes))
 	}
-	// The spool takes what comes in one request together or not at all, and a quarter of its bound at once.
-	if c.Ingest.MaxBytes > c.Spool.MaxBytes/4 {
-		problems = append(problems, fmt.Sprintf("[ingest] max_bytes %v is more than a quarter of [spool] max_bytes %v: such a request would never fit; lower the one to %v or raise the other to %v",
-			c.Ingest.MaxBytes, c.Spool.MaxBytes, c.Spool.MaxBytes/4, 4*c.Ingest.MaxBytes))
+	if most := c.largestRequest(); c.Ingest.MaxBytes > most {
+		problems = append(problems, fmt.Sprintf("[ingest] max_bytes %v, of up to %d events, is more than the queue takes at once, which is a quarter of [spool] max_bytes %v and never more than 64MiB: lower max_bytes to %v, or raise the other",
+			c.Ingest.MaxBytes, c.Ingest.MaxRecords, c.Spool.MaxBytes, max(most, 0)))
 	}
 	return problems
+}
+
+// largestRequest is the size of body whose events surely fit into the queue together, as the events of one request must: package
+// spool takes 64 MiB or a quarter of its bound at once. An event there can be a little longer than its shortest JSON; a test
+// of package ingest sends such.
+func (c *Config) largestRequest() Size {
+	const perEvent = 64
+	most := min(64<<20, c.Spool.MaxBytes/4) - Size(c.Ingest.MaxRecords)*perEvent
+	return most / (64 << 10) * (64 << 10)
 }

@@ -246,22 +246,27 @@ func TestInternalEvents(t *testing.T) {
 	}
 }
 
-// A request as large as the settings allow beside the smallest spool, a quarter of its bound, is taken.
+// A request as large as the settings allow beside the smallest spool is taken, even when what the
+// queue has of an event is longer than its JSON. Package config bounds [ingest] max_bytes so.
 func TestLargestRequestFitsTheSpool(t *testing.T) {
-	const bound = 64 << 20
+	const (
+		bound  = 64 << 20
+		events = 50_000
+		limit  = bound/4 - 64*events
+	)
 	sp, err := spool.Open(t.TempDir(), spool.Options{MaxBytes: bound})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = sp.Close() })
 	s := newServer(t, func(o *Options) {
-		o.Spool, o.Limits = sp, Limits{BatchBytes: bound / 4, BatchEvents: 50_000}
+		o.Spool, o.Limits = sp, Limits{BatchBytes: limit, BatchEvents: events}
 	})
 	var b strings.Builder
 	records := 0
-	for ; records < 50_000; records++ { // with little in them but text: what the queue has of a record is never shorter than that
-		next := fmt.Sprintf(`{"type":"boot","host":"%d%0300d","time":1748174400}`+"\n", records, 0)
-		if b.Len()+len(next) > bound/4 {
+	for ; records < events; records++ {
+		next := fmt.Sprintf(`{"type":"boot","host":"%d%0200d","time":1,"ip":"::1","publicip":"::1","sourceip":"::1"}`+"\n", records, 0)
+		if b.Len()+len(next) > limit {
 			break
 		}
 		b.WriteString(next)

@@ -74,7 +74,7 @@ func TestSoakStoreAway(t *testing.T) {
 	})
 	s, tenant := newServer(t, map[string]string{
 		"CLICKHOUSE_URL": "http://default@" + p.address(), "GATEHOUSE_SPOOL_MAX_BYTES": "64MiB", "GATEHOUSE_SPOOL_SEGMENT_SIZE": "4MiB",
-		"GATEHOUSE_INGEST_MAX_BYTES": "16MiB",
+		"GATEHOUSE_INGEST_MAX_BYTES": "8MiB",
 	})
 	sim, from, to := newSim(t, 32, 30_000)
 	crowd := &sender{server: s, tenant: tenant, ledger: newLedger(), seed: 32, batch: 4000}
