@@ -1,0 +1,101 @@
+package limit
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"net/netip"
+	"time"
+
+	"gatehouse/event"
+)
+
+// Rate is so many tokens per time. That many can be taken at once; then they come back one by one. Count 0: no limit.
+type Rate struct {
+	Count int
+	Per   time.Duration
+}
+
+// None tells whether the rate limits nothing.
+func (r Rate) None() bool { return r.Count <= 0 || r.Per <= 0 }
+
+// interval is the time in which one token comes back, in microseconds: what Redis' numbers hold exactly. It is rounded up, so that no more come than
+// was allowed.
+func (r Rate) interval() int64 {
+	count := int64(r.Count)
+	return max(1, (r.Per.Microseconds()+count-1)/count)
+}
+
+// Result is how a bucket stands after a try.
+type Result struct {
+	Allowed   bool
+	Limit     int           // tokens of a full bucket; 0: there is no limit
+	Remaining int           // tokens left
+	Reset     time.Duration // until the bucket is full again
+	Retry     time.Duration // until a refused try would be allowed; 0 when it was allowed
+}
+
+// Limiter keeps buckets. It is safe for concurrent use.
+type Limiter interface {
+	// Take takes one token of the bucket named key, which is full when it is new. An error says that it could not be counted, not that there
+	// was none: the caller decides whether to go on. The same key must always come with the same rate.
+	Take(ctx context.Context, key string, rate Rate) (Result, error)
+}
+
+// Exceeded is the error for a try that a limit refused. It is an event.Error (CodeRateLimited) that carries the figures for the headers.
+type Exceeded struct {
+	Result Result
+	cause  *event.Error
+}
+
+// Refuse makes the error of a refused try.
+func Refuse(r Result) error {
+	seconds := int64((r.Retry + time.Second - 1) / time.Second)
+	return &Exceeded{Result: r, cause: event.Errorf(event.CodeRateLimited, "too many tries: wait %s and try again", time.Duration(seconds)*time.Second)}
+}
+
+// Error says it in words.
+func (e *Exceeded) Error() string { return e.cause.Error() }
+
+// Unwrap gives the event.Error.
+func (e *Exceeded) Unwrap() error { return e.cause }
+
+// Key names a bucket by a keyed hash of what it counts, so that who has the buckets does not learn whose they are. kind keeps the buckets of
+// different limits apart.
+func Key(secret []byte, kind, value string) string {
+	h := hmac.New(sha256.New, secret)
+	_, _ = h.Write([]byte(kind + "\x00" + value)) // never fails
+	return kind + ":" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// Network is what counts as one address: an IPv4 address, or a network of IPv6 with 64 bits, which one customer has to themselves and can use
+// up 2^64 addresses of.
+func Network(a netip.Addr) string {
+	a = a.Unmap().WithZone("")
+	if !a.Is6() {
+		return a.String()
+	}
+	p, err := a.Prefix(64)
+	if err != nil {
+		return a.String()
+	}
+	return p.String()
+}
+
+// gcra is the whole rule, in integers so that Go and Redis count alike: full is the moment (µs) at which the bucket would be full again, as stored, or
+// anything before now. It gives the new moment, and the result.
+func gcra(now, full int64, rate Rate) (int64, Result) {
+	interval := rate.interval()
+	size := interval * int64(rate.Count)
+	full = max(full, now)
+	next := full + interval
+	if wait := next - size - now; wait > 0 {
+		return full, Result{
+			Limit: rate.Count, Remaining: 0, Reset: time.Duration(full-now) * time.Microsecond, Retry: time.Duration(wait) * time.Microsecond,
+		}
+	}
+	return next, Result{
+		Allowed: true, Limit: rate.Count, Remaining: int((size - (next - now)) / interval), Reset: time.Duration(next-now) * time.Microsecond,
+	}
+}
