@@ -39,6 +39,7 @@ type Actor struct {
 	ID    uint32 // of the person or key
 	Name  string // username, site, or account of the operating system
 	Stage Stage
+	Epoch int64 // of a person, when the actor was made
 
 	Role    Role            // over all companies; of a person
 	Members map[uint32]Role // company → role in it; of a person
@@ -100,10 +101,16 @@ func (a *Actor) Require(p Permission, company uint32) error {
 		return a.stageError()
 	case company != 0 && !a.Knows(company):
 		return noCompany(company)
-	case !a.Scopes.Has(rowOf(p).Scope):
-		return event.Errorf(event.CodeForbidden, "this needs a token or key with the scope %s", rowOf(p).Scope)
 	}
-	return event.Errorf(event.CodeForbidden, "your role does not allow you to %s", rowOf(p).Allows)
+	return a.forbidden(p)
+}
+
+func (a *Actor) forbidden(p Permission) error {
+	row := rowOf(p)
+	if !a.Scopes.Has(row.Scope) {
+		return event.Errorf(event.CodeForbidden, "this needs a token or key with the scope %s", row.Scope)
+	}
+	return event.Errorf(event.CodeForbidden, "your role does not allow you to %s", row.Allows)
 }
 
 func (a *Actor) stageError() error {
@@ -116,7 +123,7 @@ func (a *Actor) stageError() error {
 		return event.Errorf(event.CodeForbidden, "set up a second factor first")
 	case StageNobody, StageDone:
 	}
-	return event.Errorf(event.CodeUnauthorized, "sign in first")
+	return signInFirst()
 }
 
 // Knows tells whether the actor may know that the company exists.

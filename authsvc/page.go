@@ -3,9 +3,11 @@ package authsvc
 import (
 	"encoding/base64"
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"gatehouse/event"
+	"gatehouse/internal/reldb"
 )
 
 // How long a page of a list is. Beyond MaxPage a list is refused: one answer must not hold a server's memory.
@@ -24,8 +26,8 @@ type Page struct {
 	Total  bool   // count all rows that the filter lets through, which costs more than the page itself
 }
 
-// rows is the length of the page; a wrong one is a field error.
-func (p Page) rows() (int, error) {
+// size is the length of the page; a wrong one is a field error.
+func (p Page) size() (int, error) {
 	switch {
 	case p.Limit == 0:
 		return DefaultPage, nil
@@ -35,102 +37,154 @@ func (p Page) rows() (int, error) {
 	return p.Limit, nil
 }
 
-// encodeCursor makes a cursor of the key of the last row of a page. kind says of which list and order it is, so that it cannot be
+// cursorOf makes a cursor of the key of the last row of a page. name says of which list and order it is, so that it cannot be
 // used in another. It is opaque to clients, and no secret: it holds what its list has shown.
-func encodeCursor(kind string, key ...string) string {
-	text, err := json.Marshal(append([]string{kind}, key...))
+func cursorOf(name string, key ...string) string {
+	text, err := json.Marshal(append([]string{name}, key...))
 	if err != nil {
 		panic("BUG: a cursor of texts cannot be JSON: " + err.Error())
 	}
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// decodeCursor gives the n parts of a key back, nil for the first page, and a field error for what was not made by encodeCursor.
-func decodeCursor(kind, cursor string, n int) ([]string, error) {
-	if cursor == "" {
+func badCursor() error {
+	return event.FieldError("cursor", "is not one of this list: leave it out to begin anew")
+}
+
+// after gives back the n parts of the key behind which the page begins, nil for the first page, and a field error for what was not
+// made by cursorOf for this list.
+func (p Page) after(name string, n int) ([]string, error) {
+	if p.Cursor == "" {
 		return nil, nil
 	}
-	bad := event.FieldError("cursor", "is not one of this list: leave it out to begin anew")
-	if len(cursor) > maxCursor {
-		return nil, bad
+	if len(p.Cursor) > maxCursor {
+		return nil, badCursor()
 	}
-	text, err := base64.RawURLEncoding.DecodeString(cursor)
+	text, err := base64.RawURLEncoding.Strict().DecodeString(p.Cursor)
 	if err != nil {
-		return nil, bad
+		return nil, badCursor()
 	}
 	var parts []string
-	if err := json.Unmarshal(text, &parts); err != nil || len(parts) != n+1 || parts[0] != kind {
-		return nil, bad
+	if err := json.Unmarshal(text, &parts); err != nil || len(parts) != n+1 || parts[0] != name {
+		return nil, badCursor()
 	}
-	for _, p := range parts {
-		if strings.ContainsRune(p, 0) { // PostgreSQL takes no NUL in a text
-			return nil, bad
+	for _, part := range parts {
+		if strings.ContainsRune(part, 0) { // PostgreSQL takes no NUL in a text
+			return nil, badCursor()
 		}
 	}
 	return parts[1:], nil
 }
 
-// likeEscape is the character that likePattern escapes with: write LIKE ? ESCAPE '!'.
+// afterID is after for lists in the order of an id, which counts up from 1; 0 for the first page.
+func (p Page) afterID(name string) (int64, error) {
+	key, err := p.after(name, 1)
+	if err != nil || key == nil {
+		return 0, err
+	}
+	id, err := strconv.ParseInt(key[0], 10, 64)
+	if err != nil || id < 1 {
+		return 0, badCursor()
+	}
+	return id, nil
+}
+
+// likeEscape is the character that patterns are escaped with.
 const likeEscape = "!"
 
+// SQL Server reads [ as the begin of a set.
 var likeEscaper = strings.NewReplacer(likeEscape, likeEscape+likeEscape, "%", likeEscape+"%", "_", likeEscape+"_", "[", likeEscape+"[")
 
-// likePattern is a LIKE pattern for columns that contain the text, in its folded form. SQL Server reads [ as the begin of a set.
-func likePattern(text string) string { return "%" + likeEscaper.Replace(nameKey(text)) + "%" }
-
-// conditions collects what a list's rows must fulfil; no value ever stands in the text.
-type conditions struct {
-	text []string
-	args []any
+// filter collects what a list's rows must fulfil; no value ever stands in the text.
+type filter struct {
+	terms []string
+	args  []any
 }
 
-func (c *conditions) add(text string, args ...any) {
-	c.text = append(c.text, text)
-	c.args = append(c.args, args...)
+func (f *filter) add(term string, args ...any) {
+	f.terms = append(f.terms, term)
+	f.args = append(f.args, args...)
 }
 
-// where is the clause, empty without conditions.
-func (c *conditions) where() string {
-	if len(c.text) == 0 {
+// addNothing lets no row through.
+func (f *filter) addNothing() { f.add("1 = 0") }
+
+// addText lets through the rows of which one of the columns contains the text as it is written.
+func (f *filter) addText(text string, columns ...string) {
+	f.addLike("%"+likeEscaper.Replace(withoutNUL(text))+"%", columns)
+}
+
+// addFolded is addText for columns that hold the folded form of a name (nameKey).
+func (f *filter) addFolded(text string, columns ...string) { f.addText(nameKey(text), columns...) }
+
+// addPrefix lets through the rows whose column begins with the text.
+func (f *filter) addPrefix(column, text string) {
+	f.addLike(likeEscaper.Replace(withoutNUL(text))+"%", []string{column})
+}
+
+func (f *filter) addLike(pattern string, columns []string) {
+	var any filter
+	for _, column := range columns {
+		any.add(column+" LIKE ? ESCAPE '"+likeEscape+"'", pattern)
+	}
+	f.add("("+strings.Join(any.terms, " OR ")+")", any.args...)
+}
+
+// withoutNUL makes a text that every database takes; no stored text holds a NUL, so one that does is still not found.
+func withoutNUL(text string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// where is the clause, empty without terms.
+func (f *filter) where() string {
+	if len(f.terms) == 0 {
 		return ""
 	}
-	return " WHERE " + strings.Join(c.text, " AND ")
+	return " WHERE " + strings.Join(f.terms, " AND ")
 }
 
-// within limits a column that holds a company's id to the companies where the actor may do p. It asks the memberships in the
+// addWithin limits a column that holds a company's id to the companies where the actor may do p. It asks the memberships in the
 // database rather than to list them: an operator may have thousands.
-func (c *conditions) within(actor *Actor, p Permission, column string) {
+func (f *filter) addWithin(actor *Actor, p Permission, column string) {
 	row := rowOf(p)
 	switch {
 	case actor.Stage != StageDone || !actor.Scopes.Has(row.Scope):
-		c.add("1 = 0")
+		f.addNothing()
 	case actor.Kind == ActorKey:
-		if actor.Can(p, actor.Company) {
-			c.add(column+" = ?", actor.Company)
-		} else {
-			c.add("1 = 0")
-		}
-	case row.reach(actor.Role) == Everywhere:
-	default:
-		names, args := actor.rolesWith(row)
-		if len(args) == 0 {
-			c.add("1 = 0")
+		if !actor.Can(p, actor.Company) {
+			f.addNothing()
 			return
 		}
-		c.add(column+` IN (SELECT company_id FROM memberships WHERE user_id = ? AND role IN (`+names+`))`, append([]any{actor.ID}, args...)...)
+		f.add(column+" = ?", actor.Company)
+	case row.reach(actor.Role) == Everywhere:
+	default:
+		roles := actor.rolesWith(row)
+		if len(roles) == 0 {
+			f.addNothing()
+			return
+		}
+		f.add(column+` IN (SELECT company_id FROM memberships WHERE user_id = ? AND role IN (`+marks(len(roles))+`))`, append([]any{actor.ID}, roles...)...)
 	}
 }
 
 // rolesWith lists the roles that a membership of the actor must have for the permission to reach that company.
-func (a *Actor) rolesWith(row *permissionRow) (marks string, args []any) {
+func (a *Actor) rolesWith(row *permissionRow) (list []any) {
 	for _, r := range companyRoles {
 		effective := (&Actor{Role: a.Role, Members: map[uint32]Role{1: r}}).RoleIn(1)
 		if row.reach(effective) >= Companies {
-			args = append(args, string(r))
+			list = append(list, string(r))
 		}
 	}
-	return placeholders(len(args)), args
+	return list
 }
 
-// placeholders is n question marks for an IN list.
-func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
+// marks is n question marks for an IN list.
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
+
+// firstRows ends an ordered SELECT so that it gives n rows at most.
+func firstRows(d reldb.Dialect, n int) string {
+	if d == reldb.SQLServer {
+		return " OFFSET 0 ROWS FETCH NEXT " + strconv.Itoa(n) + " ROWS ONLY"
+	}
+	return " LIMIT " + strconv.Itoa(n)
+}

@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"gatehouse/event"
-	"gatehouse/internal/nearest"
 )
 
 // Role is what a person is, over all companies (GlobalAdmin, Admin or User) or in one (Admin, CompanyAdmin or User).
@@ -53,9 +52,14 @@ func parseRole(text string, allowed []Role) (Role, error) {
 		}
 		names[i] = string(r)
 	}
-	hint := ""
-	if near := nearest.Names(text, names, 1); len(near) > 0 {
-		hint = "; did you mean " + near[0] + "?"
+	return "", event.FieldError("role", "must be one of %s%s", joinNames(names), didYouMean(text, names))
+}
+
+// roleNames lists roles in an error.
+func roleNames(list []Role) string {
+	names := make([]string, len(list))
+	for i, r := range list {
+		names[i] = string(r)
 	}
-	return "", event.FieldError("role", "must be one of %s%s", strings.Join(names, ", "), hint)
+	return joinNames(names)
 }

@@ -1,0 +1,92 @@
+package authsvc
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"gatehouse/event"
+)
+
+// Claim is what a request by a person came with, besides who they are: what its session or token says.
+type Claim struct {
+	Epoch        int64 // the epoch in which the session or token was made; 0: it has none, being looked up each time
+	SecondFactor bool  // the second factor was given, or who vouches for the person has asked for one
+	Scopes       Scopes
+	Address      netip.Addr
+	Agent        string
+	RequestID    string
+	Via          string // which session or token, by a name that is no secret
+}
+
+// One statement, since every request waits for it. The memberships come with the person, one a row.
+const selectActor = `SELECT u.username, u.role, u.epoch, u.must_change_password, u.mfa_policy,
+    CASE WHEN u.disabled_at IS NULL AND u.approved_at IS NOT NULL THEN 1 ELSE 0 END,
+    CASE WHEN u.totp_secret IS NULL THEN 0 ELSE 1 END, (SELECT COUNT(*) FROM webauthn_credentials w WHERE w.user_id = u.id),
+    (SELECT s.value FROM settings s WHERE s.name = '` + settingMFARequired + `'), m.company_id, m.role
+FROM users u LEFT JOIN memberships m ON m.user_id = u.id WHERE u.id = ?`
+
+// ActorFor makes the actor of a request by a person who has proved who they are, as the database says at this moment. A person who is
+// gone, disabled or not yet approved, and a session or token of an earlier epoch, are CodeUnauthorized, all with the same text. The
+// stage of the actor says what they have yet to do before anything else.
+func (s *Store) ActorFor(ctx context.Context, userID uint32, claim Claim) (*Actor, error) {
+	a := &Actor{
+		Kind: ActorPerson, ID: userID, Scopes: claim.Scopes, Members: map[uint32]Role{},
+		Address: claim.Address, Agent: claim.Agent, RequestID: claim.RequestID, Via: claim.Via,
+	}
+	active, err := s.loadActor(ctx, s.db, a, claim.SecondFactor)
+	if err != nil {
+		return nil, fail(err, "read who is asking")
+	}
+	if !active || claim.Epoch != 0 && claim.Epoch != a.Epoch {
+		return nil, signInFirst()
+	}
+	return a, nil
+}
+
+// loadActor fills in what the database says of a.ID, and tells whether that person may sign in at all.
+func (s *Store) loadActor(ctx context.Context, q querier, a *Actor, secondFactor bool) (active bool, err error) {
+	rows, err := q.Query(ctx, selectActor, a.ID)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var mustChange, totp bool
+		var policy MFAPolicy
+		var passkeys int
+		var setting, role *string
+		var company *uint32
+		if err := rows.Scan(&a.Name, &a.Role, &a.Epoch, &mustChange, &policy, &active, &totp, &passkeys, &setting, &company, &role); err != nil {
+			return false, err
+		}
+		if company != nil && role != nil {
+			a.Members[*company] = Role(*role)
+		}
+		a.Stage = stageOf(mustChange, totp || passkeys > 0, mfaRequired(policy, setting), secondFactor)
+	}
+	return active, rows.Err()
+}
+
+// mfaRequired tells whether a person must have a second factor; setting is as it is stored, nil for its default.
+func mfaRequired(policy MFAPolicy, setting *string) bool {
+	if policy == MFAInherit {
+		return setting != nil && *setting == settingTrue
+	}
+	return policy != MFANotRequired
+}
+
+// stageOf is the first step that is missing. Who has a second factor gives it before all else, so that a password alone changes nothing.
+func stageOf(mustChange, hasFactor, required, secondFactor bool) Stage {
+	switch {
+	case hasFactor && !secondFactor:
+		return StageSecondFactor
+	case mustChange:
+		return StageChangePassword
+	case required && !hasFactor && !secondFactor:
+		return StageSetUpFactor
+	}
+	return StageDone
+}
+
+func signInFirst() error { return event.Errorf(event.CodeUnauthorized, "sign in first") }
