@@ -24,7 +24,8 @@ func FindLibrary(explicit, executable string) (string, error) {
 	}
 	if explicit != "" {
 		if !isFile(explicit) {
-			return "", fmt.Errorf("%w: no file %s", ErrLibraryMissing, explicit)
+			return "", fmt.Errorf("%w at %s, which $%s or the settings name: run `make setup` (or `npm ci --prefix engine`) and name the file that it fetches, or name none: it is found then",
+				ErrLibraryMissing, explicit, LibraryEnv)
 		}
 		return filepath.Abs(explicit)
 	}

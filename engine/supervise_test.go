@@ -184,13 +184,17 @@ func TestDirInUse(t *testing.T) {
 }
 
 func TestLibraryMissing(t *testing.T) {
-	t.Setenv(LibraryEnv, filepath.Join(t.TempDir(), "none.so"))
-	if _, err := Start(context.Background(), Config{Dir: t.TempDir()}); !errors.Is(err, ErrLibraryMissing) {
-		t.Errorf("got %v", err)
+	none := filepath.Join(t.TempDir(), "none.so")
+	t.Setenv(LibraryEnv, none)
+	_, err := Start(context.Background(), Config{Dir: t.TempDir()})
+	for _, want := range []string{none, LibraryEnv, "npm ci --prefix engine", "make setup"} {
+		if !errors.Is(err, ErrLibraryMissing) || !strings.Contains(err.Error(), want) {
+			t.Errorf("a named library that is not there: %v; want %s", err, want)
+		}
 	}
 	t.Setenv(LibraryEnv, "")
 	t.Chdir(t.TempDir())
-	_, err := FindLibrary("", filepath.Join(t.TempDir(), "bin", "gatehouse"))
+	_, err = FindLibrary("", filepath.Join(t.TempDir(), "bin", "gatehouse"))
 	if !errors.Is(err, ErrLibraryMissing) || !strings.Contains(err.Error(), "npm ci --prefix engine") || !strings.Contains(err.Error(), "make setup") {
 		t.Errorf("got %v", err)
 	}
