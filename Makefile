@@ -11,9 +11,10 @@ SHELL := /bin/bash
 DATA    ?= ./data
 LISTEN  ?= 127.0.0.1:8000
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 
 # The binary needs no C compiler and no shared library but the one that the engine loads at run time.
-GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)'
 GOTOOL  := go tool -modfile=tools/go.mod
 
 # Packages with goroutines of their own. The race detector makes tests five to ten times slower, so not all run under it.

@@ -186,9 +186,11 @@ func takeLock(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	if err := lockFile(f); err != nil {
-		who, _ := io.ReadAll(io.LimitReader(f, 20))
 		_ = f.Close()
-		return nil, fmt.Errorf("%w: %s is held by process %q: %w", ErrLocked, path, who, err)
+		if errors.Is(err, ErrLocked) {
+			return nil, fmt.Errorf("%w: %s is held by process %s", ErrLocked, path, Holder(dir))
+		}
+		return nil, fmt.Errorf("spool: lock %s: %w", path, err)
 	}
 	err = errors.Join(f.Truncate(0), writeAll(f, []byte(fmt.Sprint(os.Getpid())), 0))
 	if err != nil && !isNoSpace(err) {
@@ -196,6 +198,18 @@ func takeLock(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("spool: lock file %s: %w", path, err)
 	}
 	return f, nil
+}
+
+// Holder is the id of the process that has the spool in dir open, or had it last; "" when
+// nothing tells.
+func Holder(dir string) string {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return ""
+	}
+	who, _ := io.ReadAll(io.LimitReader(f, 20)) // what cannot be read is not known
+	_ = f.Close()
+	return string(who)
 }
 
 func writeAll(f *os.File, b []byte, off int64) error {

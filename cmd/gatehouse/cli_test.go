@@ -230,10 +230,10 @@ func TestSettings(t *testing.T) {
 		t.Errorf("%s", text)
 	}
 	bad := filepath.Join(dir, "bad.ini")
-	if err := os.WriteFile(bad, []byte("[server]\nprot = 1\nhost = a\n[loging]\n"), 0o600); err != nil {
+	if err := os.WriteFile(bad, []byte("[spool]\nmax_byte = 1\n[loging]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sh.fails(1, []string{"2 problems", "did you mean port?", "did you mean logging?"}, "--config", bad, "config", "check")
+	sh.fails(1, []string{"2 problems", "did you mean max_bytes?", "did you mean logging?"}, "--config", bad, "config", "check")
 	sh.fails(1, []string{"2 problems"}, "--config", bad, "company", "list")
 	sh.fails(1, []string{"no such file"}, "--config", bad+"x", "config", "show")
 	sh.fails(1, []string{"not yet supported by this build"}, "--config", writeFile(t, "[database]\nurl = mysql://u:hunter2@h/d\n"), "company", "list")
@@ -255,6 +255,18 @@ func TestVersion(t *testing.T) {
 	sh.ok(&v, "version", "--json")
 	if v.Version == "" || !strings.HasPrefix(v.Go, "go1.") || !strings.Contains(sh.ok(nil, "version"), v.Version) {
 		t.Errorf("%+v", v)
+	}
+	for _, tc := range []struct {
+		v    versionView
+		want string
+	}{
+		{versionView{Version: "v1", Commit: "0123456789abcdef", Go: "go1", Platform: "p"}, "gatehouse v1 (commit 0123456789ab, go1, p)"},
+		{versionView{Version: "v1", Modified: true, Commit: "01234567", Go: "go1", Platform: "p"}, "gatehouse v1 (commit 01234567 with changes, go1, p)"},
+		{versionView{Version: "dev", Go: "go1", Platform: "p"}, "gatehouse dev (commit unknown, go1, p)"},
+	} {
+		if got := tc.v.String(); got != tc.want {
+			t.Errorf("%q, want %q", got, tc.want)
+		}
 	}
 }
 

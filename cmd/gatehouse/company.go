@@ -62,7 +62,7 @@ func newCompanyCreateCommand(c *cli) *cobra.Command {
 			if settings.MaxSession == 0 {
 				settings.MaxSession = cfg.App.MaxSession
 			}
-			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+			return c.withNewStore(cmd.Context(), func(store *authsvc.Store) error {
 				company, err := store.CreateCompany(cmd.Context(), localActor(), settings)
 				if err != nil {
 					return err

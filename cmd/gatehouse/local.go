@@ -7,12 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,8 +25,8 @@ import (
 // one's control socket, or that of a server which the command itself starts, without
 // a public listener, and ends. Commands are the same code either way.
 type local struct {
-	http   *http.Client
-	server *server // nil: somebody else's
+	http *http.Client
+	link *link // nil: asked for no longer than the server lives
 }
 
 // controlBase stands for the socket in URLs.
@@ -35,50 +34,94 @@ const controlBase = "http://gatehouse"
 
 // openLocal finds the running server, or starts one for the command.
 func (c *cli) openLocal(ctx context.Context, stderr io.Writer) (*local, error) {
-	if f, err := readServeFile(c.dataDir); err == nil && f.Control != "" {
-		l := &local{http: controlClient(f.Control)}
-		if l.alive(ctx) {
-			return l, nil
-		}
+	l := &link{connect: func() (*running, *server, error) { return c.connect(ctx, stderr) }}
+	if err := l.renew(nil); err != nil {
+		return nil, err
 	}
+	return &local{http: &http.Client{Transport: l}, link: l}, nil
+}
+
+// connect gives the server that has the data directory, or starts one.
+func (c *cli) connect(ctx context.Context, stderr io.Writer) (r *running, s *server, err error) {
 	o, err := c.serverOptions(slog.LevelWarn, stderr)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s, err := startServer(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	return &local{http: controlClient(s.controlAt), server: s}, nil
+	err = whenFree(ctx, stderr, func() (err error) {
+		if r = findRunning(ctx, o.dataDir); r != nil {
+			return nil
+		}
+		s, err = startServer(ctx, o)
+		return err
+	})
+	return r, s, err
 }
 
-func readServeFile(dataDir string) (f serveFile, err error) {
-	raw, err := os.ReadFile(filepath.Join(dataDir, fileServe))
-	if err != nil {
-		return f, err
-	}
-	return f, json.Unmarshal(raw, &f)
+// link carries requests to the server of the moment. A server that belongs to another command
+// ends with it; then the link finds, or starts, the next one and sends the request again: all that
+// commands ask for may be asked twice.
+type link struct {
+	connect func() (*running, *server, error)
+
+	mu   sync.Mutex
+	to   *http.Transport
+	may  bool    // the server may end before we do, in order
+	mine *server // started by us
 }
 
-func controlClient(socket string) *http.Client {
-	return &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		},
-		MaxIdleConnsPerHost: 8,
-	}}
+// RoundTrip is [http.RoundTripper].
+func (l *link) RoundTrip(req *http.Request) (*http.Response, error) {
+	for {
+		l.mu.Lock()
+		to, may := l.to, l.may
+		l.mu.Unlock()
+		resp, err := to.RoundTrip(req)
+		if err == nil || !may || req.Context().Err() != nil || req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+			return resp, err
+		}
+		if rerr := l.renew(to); rerr != nil {
+			return nil, errors.Join(rerr, err)
+		}
+		req = req.Clone(req.Context())
+		if req.GetBody != nil {
+			if req.Body, err = req.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
 }
 
-// alive tells whether a server answers: after a crash serve.json stays behind.
-func (l *local) alive(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	body, err := l.Get(ctx, "/api/openapi.json", nil)
-	if err != nil {
-		return false
+// renew connects in place of a transport that does not work any more.
+func (l *link) renew(old *http.Transport) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.to != old {
+		return nil // another request was faster
 	}
-	_, err = io.Copy(io.Discard, body)
-	return errors.Join(err, body.Close()) == nil
+	r, s, err := l.connect()
+	switch {
+	case err != nil:
+		return err
+	case s != nil:
+		l.to, l.may, l.mine = controlTransport(s.controlAt), false, s
+	default:
+		l.to, l.may = r.transport, r.ofCommand
+	}
+	if old != nil {
+		old.CloseIdleConnections()
+	}
+	return nil
+}
+
+// Close ends the server that was started for the command.
+func (l *link) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.to.CloseIdleConnections()
+	if l.mine == nil {
+		return nil
+	}
+	return l.mine.Close()
 }
 
 // Get asks for a path and gives the answer's body, or the server's words as an error.
@@ -132,10 +175,10 @@ func (l *local) flush(ctx context.Context) error {
 // Close ends the server that was started for the command.
 func (l *local) Close() error {
 	l.http.CloseIdleConnections()
-	if l.server == nil {
+	if l.link == nil {
 		return nil
 	}
-	return l.server.Close()
+	return l.link.Close()
 }
 
 // freshness bounds how long a report waits for the events that were taken before it.
@@ -144,6 +187,9 @@ const freshness = 5 * time.Second
 // openReports is whom "gatehouse report" asks. What was acknowledged before is counted,
 // unless the event store is too far behind for a person to wait.
 func (c *cli) openReports(ctx context.Context, stderr io.Writer) (fetcher, error) {
+	if err := c.mustExist(true); err != nil {
+		return nil, err
+	}
 	l, err := c.openLocal(ctx, stderr)
 	if err != nil {
 		return nil, err

@@ -2,17 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"path/filepath"
 	"text/tabwriter"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/spf13/cobra"
 
-	"gatehouse/engine"
 	"gatehouse/internal/reldb"
 	"gatehouse/schema"
 )
@@ -59,12 +59,18 @@ func newMigrateCommand(c *cli) *cobra.Command {
 }
 
 // withMigrations opens the databases that only names (both when it is empty) and runs fn on each in order. Without a ClickHouse
-// server in the settings it starts the embedded engine for the time that this takes.
-func (c *cli) withMigrations(cmd *cobra.Command, only string, fn func(migrateTarget) error) (err error) {
+// server in the settings it asks the server that runs on the data directory, or starts the embedded engine for the time
+// that this takes. With create it may be the first that happens to a data directory.
+func (c *cli) withMigrations(cmd *cobra.Command, only string, create bool, fn func(migrateTarget) error) (err error) {
 	switch only {
 	case "", "relational", "events":
 	default:
 		return usageError{fmt.Errorf("--only %s: there are relational and events", only)}
+	}
+	if !create {
+		if err := c.mustExist(only != "relational"); err != nil {
+			return err
+		}
 	}
 	ctx := cmd.Context()
 	url, err := c.databaseURL()
@@ -84,46 +90,98 @@ func (c *cli) withMigrations(cmd *cobra.Command, only string, fn func(migrateTar
 	if only == "relational" {
 		return nil
 	}
-	options, closeEngine, err := c.openEvents(ctx, cmd.ErrOrStderr())
-	if errors.Is(err, engine.ErrDirInUse) {
-		return fmt.Errorf("the server that runs has brought the tables of the events up to date when it started, and uses them now: stop it first, or name --only relational: %w", err)
-	}
+	target, done, err := c.openEvents(ctx, cmd.ErrOrStderr(), db)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeEngine()) }()
-	layout := schema.Layout{Database: c.cfg.ClickHouse.Name, Cluster: c.cfg.ClickHouse.Cluster, RetentionMonths: c.cfg.Ingest.RetentionMonths}
-	events, err := schema.NewClickHouse(options, layout)
-	if err != nil {
-		return err
-	}
-	return fn(eventsTarget(events, db, layout.Database))
+	defer func() { err = errors.Join(err, done()) }()
+	return fn(target)
 }
 
-// openEvents reaches the event store: the server that the settings name, else the embedded engine.
-func (c *cli) openEvents(ctx context.Context, stderr io.Writer) (*clickhouse.Options, func() error, error) {
+// openEvents reaches the event store's migrations: by the server that runs with the embedded engine, else directly.
+func (c *cli) openEvents(ctx context.Context, stderr io.Writer, db *reldb.DB) (target migrateTarget, done func() error, err error) {
 	cfg, err := c.config()
 	if err != nil {
-		return nil, nil, err
+		return target, nil, err
 	}
-	if address := cfg.ClickHouse.URL.Reveal(); address != "" {
-		options, err := outsideClickHouse(address)
-		return options, func() error { return nil }, err
+	dir, err := filepath.Abs(c.dataDir)
+	if err != nil {
+		return target, nil, err
 	}
 	// Who waits for a table wants to see what went wrong, not that the engine came up.
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	dir, err := filepath.Abs(filepath.Join(c.dataDir, dirEngine))
-	if err != nil {
-		return nil, nil, err
-	}
-	e, err := engine.Start(ctx, engine.Config{
-		Dir: dir, Library: cfg.Engine.Library,
-		MemoryLimit: int64(cfg.Engine.MemoryLimit), Threads: cfg.Engine.Threads, Logger: log,
+	done = func() error { return nil }
+	err = whenFree(ctx, stderr, func() error {
+		if cfg.ClickHouse.URL.Reveal() == "" {
+			if r := findRunning(ctx, dir); r != nil {
+				target = runningTarget(r)
+				return nil
+			}
+		}
+		options, e, err := openClickHouse(ctx, dir, cfg, log)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			done = e.Close
+		}
+		events, err := schema.NewClickHouse(options, eventLayout(cfg))
+		if err != nil {
+			return errors.Join(err, done())
+		}
+		target = eventsTarget(events, db, cfg.ClickHouse.Name)
+		return nil
 	})
+	return target, done, err
+}
+
+// pathMigrations is where a server tells where its event store's tables stand.
+const pathMigrations = "/internal/v1/migrations"
+
+func (s *server) migrationState(w http.ResponseWriter, r *http.Request) {
+	st, err := eventsState(r.Context(), s.migrations)
 	if err != nil {
-		return nil, nil, err
+		s.log.Warn("the event store does not tell its version", slog.Any("error", err))
+		http.Error(w, "the event store does not tell its version", http.StatusServiceUnavailable)
+		return
 	}
-	return e.Options(), e.Close, nil
+	w.Header().Set("Content-Type", "application/json")
+	_ = printJSON(w, st) // the command is gone then
+}
+
+// runningTarget is the event store of a server that has its embedded engine open: it can be asked, and has
+// brought its tables up to date when it started.
+func runningTarget(r *running) migrateTarget {
+	state := func(ctx context.Context) (st migrateState, err error) {
+		body, err := r.local().Get(ctx, pathMigrations, nil)
+		if err != nil {
+			return st, err
+		}
+		err = json.NewDecoder(body).Decode(&st)
+		return st, errors.Join(err, body.Close())
+	}
+	return migrateTarget{name: "events", state: state, runner: usedEvents{r, state}}
+}
+
+// usedEvents are migrations of a store that a server is using.
+type usedEvents struct {
+	by    *running
+	state func(context.Context) (migrateState, error)
+}
+
+// Up has nothing to do: the server has done it.
+func (u usedEvents) Up(ctx context.Context) (from, to uint, err error) {
+	st, err := u.state(ctx)
+	if err == nil && len(st.Pending) > 0 {
+		// This binary is newer than the server.
+		err = fmt.Errorf("the server that runs (%s, version %s) uses the tables of the events: stop it first; the next one brings them up to date by itself", u.by.who(), u.by.Version)
+	}
+	return st.Version, st.Version, err
+}
+
+// Down would take the tables from under the server.
+func (u usedEvents) Down(context.Context, int) (from, to uint, err error) {
+	return 0, 0, fmt.Errorf("the server that runs (%s) uses the tables of the events: stop it first", u.by.who())
 }
 
 // eventsLock is the lock under which every process migrates the event store.
@@ -154,9 +212,13 @@ func (l lockedEvents) Down(ctx context.Context, steps int) (from, to uint, err e
 
 func eventsTarget(events *schema.ClickHouse, db *reldb.DB, database string) migrateTarget {
 	return migrateTarget{name: "events", runner: lockedEvents{events, db, eventsLock(database)}, state: func(ctx context.Context) (migrateState, error) {
-		st, err := events.Status(ctx)
-		return migrateState{Name: "events", Database: st.Database, Version: st.Version, Latest: st.Latest, Pending: st.Pending, Newer: st.Newer}, err
+		return eventsState(ctx, events)
 	}}
+}
+
+func eventsState(ctx context.Context, events *schema.ClickHouse) (migrateState, error) {
+	st, err := events.Status(ctx)
+	return migrateState{Name: "events", Database: st.Database, Version: st.Version, Latest: st.Latest, Pending: st.Pending, Newer: st.Newer}, err
 }
 
 func relationalTarget(r *schema.Relational) migrateTarget {
@@ -174,7 +236,7 @@ func newMigrateUpCommand(c *cli) *cobra.Command {
 		Long:  "Apply all pending migrations. Several processes may do so at once: one works, the others wait for it.",
 		Args:  exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withMigrations(cmd, only, func(t migrateTarget) error {
+			return c.withMigrations(cmd, only, true, func(t migrateTarget) error {
 				from, to, err := t.runner.Up(cmd.Context())
 				if err != nil {
 					return err
@@ -202,7 +264,7 @@ server.`,
 			if steps < 1 {
 				return usageError{fmt.Errorf("--steps %d: want at least 1", steps)}
 			}
-			return c.withMigrations(cmd, only, func(t migrateTarget) error {
+			return c.withMigrations(cmd, only, false, func(t migrateTarget) error {
 				from, to, err := t.runner.Down(cmd.Context(), steps)
 				if err != nil {
 					return err
@@ -227,7 +289,7 @@ func newMigrateStatusCommand(c *cli) *cobra.Command {
 		Args:  exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			states := []migrateState{}
-			err := c.withMigrations(cmd, only, func(t migrateTarget) error {
+			err := c.withMigrations(cmd, only, false, func(t migrateTarget) error {
 				st, err := t.state(cmd.Context())
 				if st.Pending == nil {
 					st.Pending = []string{}

@@ -11,11 +11,13 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	_ "time/tzdata" // companies have time zones on machines that have none
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gatehouse/authsvc"
 	"gatehouse/config"
@@ -87,7 +89,7 @@ func newRootCommand(c *cli) *cobra.Command {
 		SilenceUsage:  true, // a failed command is not helped by its flags
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w\nSee \"%s --help\"", err, cmd.CommandPath())
+		return fmt.Errorf("%w\nSee \"%s --help\"", flagError(err), cmd.CommandPath())
 	})
 	defaultData := "data"
 	if dir := c.getenv("GATEHOUSE_DATA"); dir != "" {
@@ -111,6 +113,25 @@ func newRootCommand(c *cli) *cobra.Command {
 	)
 	c.markStart(root)
 	return root
+}
+
+// flagError words what is wrong with a flag's value for people: the flag library hands on what strconv says to programmers.
+func flagError(err error) error {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err
+	}
+	want := map[string]string{
+		"int": "a whole number", "int64": "a whole number", "uint64": "a whole number, 0 or more", "float64": "a number",
+		"duration": "a time such as 90s, 15m or 8h", "bool": "true or false",
+	}[bad.GetFlag().Value.Type()]
+	switch {
+	case want == "":
+		return err
+	case errors.Is(err, strconv.ErrRange):
+		return fmt.Errorf("--%s: %s is too large", bad.GetFlag().Name, bad.GetValue())
+	}
+	return fmt.Errorf("--%s: %q is not %s", bad.GetFlag().Name, bad.GetValue(), want)
 }
 
 // groupArgs is for commands that only hold others: whatever is not one of them is a mistake.
@@ -188,7 +209,7 @@ func (c *cli) databaseURL() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return reldb.SQLiteURL(filepath.Join(dir, "gatehouse.db")), nil
+	return reldb.SQLiteURL(filepath.Join(dir, fileDatabase)), nil
 }
 
 // logger is the program's log on w, as the settings ask for.
@@ -208,9 +229,42 @@ func (c *cli) logger(w io.Writer) (*slog.Logger, error) {
 	return slog.New(slog.NewTextHandler(w, options)), nil
 }
 
-// openStore opens companies and keys for a command that may run before the server ever did: an empty database gets its
+// mustExist refuses a data directory in which no Gatehouse has begun, so that a mistyped one is not made and found
+// empty. Where the settings name servers for what is asked for (companies and keys, or events too), nothing needs to be there.
+func (c *cli) mustExist(events bool) error {
+	cfg, err := c.config()
+	if err != nil {
+		return err
+	}
+	mark := fileDatabase
+	switch {
+	case cfg.Database.URL.Reveal() == "":
+	case events && cfg.ClickHouse.URL.Reveal() == "":
+		mark = dirSpool
+	default:
+		return nil
+	}
+	dir, err := filepath.Abs(c.dataDir)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, mark)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no Gatehouse in %s: name its directory with --data (or $GATEHOUSE_DATA), or begin a new one with \"gatehouse serve\" or \"gatehouse company create\"", dir)
+	}
+	return nil
+}
+
+// openStore opens companies and keys of a data directory in which there is a Gatehouse.
+func (c *cli) openStore(ctx context.Context) (*authsvc.Store, error) {
+	if err := c.mustExist(false); err != nil {
+		return nil, err
+	}
+	return c.makeStore(ctx)
+}
+
+// makeStore opens companies and keys for a command that may run before the server ever did: an empty database gets its
 // tables. One that is merely older does not, as a server of the older version may be working on it.
-func (c *cli) openStore(ctx context.Context) (_ *authsvc.Store, err error) {
+func (c *cli) makeStore(ctx context.Context) (_ *authsvc.Store, err error) {
 	url, err := c.databaseURL()
 	if err != nil {
 		return nil, err
@@ -237,9 +291,18 @@ func (c *cli) openStore(ctx context.Context) (_ *authsvc.Store, err error) {
 	return store, tables.Check(ctx)
 }
 
-// withStore runs fn with the store and closes it.
-func (c *cli) withStore(ctx context.Context, fn func(*authsvc.Store) error) (err error) {
-	store, err := c.openStore(ctx)
+// withStore runs fn with the store of a data directory in which there is a Gatehouse, and closes it.
+func (c *cli) withStore(ctx context.Context, fn func(*authsvc.Store) error) error {
+	return withOpened(ctx, c.openStore, fn)
+}
+
+// withNewStore is withStore for a command that may be the first in its data directory.
+func (c *cli) withNewStore(ctx context.Context, fn func(*authsvc.Store) error) error {
+	return withOpened(ctx, c.makeStore, fn)
+}
+
+func withOpened(ctx context.Context, open func(context.Context) (*authsvc.Store, error), fn func(*authsvc.Store) error) (err error) {
+	store, err := open(ctx)
 	if err != nil {
 		return err
 	}

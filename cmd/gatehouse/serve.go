@@ -81,7 +81,7 @@ func newServeCommand(c *cli) *cobra.Command {
 				return usageError{fmt.Errorf("--listen %q is not HOST:PORT", o.listen)}
 			}
 			ctx := cmd.Context()
-			s, err := startServer(ctx, o)
+			s, err := startAlone(ctx, cmd.ErrOrStderr(), o)
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,6 +60,7 @@ type server struct {
 	writtenEvents *prometheus.CounterVec
 
 	storeReady atomic.Bool // the event store has its tables
+	migrations *schema.ClickHouse
 	migrate    func(context.Context) error
 	stopWriter context.CancelFunc
 	writerDone chan error
@@ -76,11 +76,12 @@ type server struct {
 
 // directories and files of the data directory.
 const (
+	fileDatabase = "gatehouse.db"
+
 	dirSpool  = "spool"
 	dirWriter = "writer"
 	dirEngine = "engine"
 	dirImport = "import"
-	fileServe = "serve.json"
 )
 
 // startServer opens everything and serves. Close ends it, also after an error.
@@ -95,7 +96,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		return nil, fmt.Errorf("FATAL: the data directory cannot be made: %w", err)
 	}
 	for _, step := range []func(context.Context) error{
-		s.openSpool, s.bindPublic, s.openStore, s.openEventStore, s.openIntake, s.startWriter, s.serveControl, s.servePublic,
+		s.openSpool, s.bindPublic, s.openStore, s.openEventStore, s.openIntake, s.startWriter, s.serveControl, s.servePublic, s.tellWhere,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -104,11 +105,25 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	return s, nil
 }
 
+// tellWhere lets programs on this machine find the server.
+func (s *server) tellWhere(context.Context) error {
+	if s.listen == "" {
+		return s.writeServeFile(fileCommand)
+	}
+	return s.writeServeFile(fileServe)
+}
+
 func (s *server) openSpool(context.Context) (err error) {
 	// First of all: its lock is what keeps two servers from one data directory.
 	s.spool, err = spool.Open(filepath.Join(s.dataDir, dirSpool), spool.Options{
 		MaxBytes: int64(s.cfg.Spool.MaxBytes), SegmentSize: int64(s.cfg.Spool.SegmentSize), Logger: s.log,
 	})
+	if errors.Is(err, spool.ErrLocked) {
+		return newBusyError(s.dataDir, err)
+	}
+	if err == nil {
+		s.removeServeFiles()
+	}
 	return err
 }
 
@@ -130,21 +145,21 @@ func (s *server) openStore(ctx context.Context) (err error) {
 	return err
 }
 
-// clickhouseOptions reach the event store: the embedded engine, which it
-// starts, or the server that the settings name.
-func (s *server) clickhouseOptions(ctx context.Context) (*clickhouse.Options, error) {
-	if address := s.cfg.ClickHouse.URL.Reveal(); address != "" {
-		return outsideClickHouse(address)
+// openClickHouse reaches the event store: the server that the settings name, else the embedded
+// engine, which it starts in the data directory and which is nil otherwise.
+func openClickHouse(ctx context.Context, dataDir string, cfg *config.Config, log *slog.Logger) (*clickhouse.Options, *engine.Engine, error) {
+	if address := cfg.ClickHouse.URL.Reveal(); address != "" {
+		o, err := outsideClickHouse(address)
+		return o, nil, err
 	}
-	var err error
-	s.engine, err = engine.Start(ctx, engine.Config{
-		Dir: filepath.Join(s.dataDir, dirEngine), Library: s.cfg.Engine.Library,
-		MemoryLimit: int64(s.cfg.Engine.MemoryLimit), Threads: s.cfg.Engine.Threads, Logger: s.log,
+	e, err := engine.Start(ctx, engine.Config{
+		Dir: filepath.Join(dataDir, dirEngine), Library: cfg.Engine.Library,
+		MemoryLimit: int64(cfg.Engine.MemoryLimit), Threads: cfg.Engine.Threads, Logger: log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return s.engine.Options(), nil
+	return e.Options(), e, nil
 }
 
 // outsideClickHouse reads a URL as clickhouse-go options for HTTP.
@@ -164,14 +179,19 @@ const (
 	writerConns = 6
 )
 
+// eventLayout is how the settings want the event store's tables.
+func eventLayout(cfg *config.Config) schema.Layout {
+	return schema.Layout{Database: cfg.ClickHouse.Name, Cluster: cfg.ClickHouse.Cluster, RetentionMonths: cfg.Ingest.RetentionMonths}
+}
+
 func (s *server) openEventStore(ctx context.Context) error {
-	o, err := s.clickhouseOptions(ctx)
+	o, e, err := openClickHouse(ctx, s.dataDir, s.cfg, s.log)
 	if err != nil {
 		return err
 	}
-	layout := schema.Layout{Database: s.cfg.ClickHouse.Name, Cluster: s.cfg.ClickHouse.Cluster, RetentionMonths: s.cfg.Ingest.RetentionMonths}
-	migrations, err := schema.NewClickHouse(o, layout)
-	if err != nil {
+	s.engine = e
+	layout := eventLayout(s.cfg)
+	if s.migrations, err = schema.NewClickHouse(o, layout); err != nil {
 		return err
 	}
 	open := func(conns int) (driver.Conn, error) {
@@ -190,7 +210,7 @@ func (s *server) openEventStore(ctx context.Context) error {
 
 	s.migrate = func(ctx context.Context) error {
 		return s.store.DB().WithLock(ctx, eventsLock(layout.Database), func(ctx context.Context) error {
-			_, _, err := migrations.Up(ctx)
+			_, _, err := s.migrations.Up(ctx)
 			return err
 		})
 	}
@@ -229,8 +249,10 @@ func (s *server) Close() error {
 			s.log.Info("closed", slog.String("part", name), slog.Duration("took", took.Round(time.Millisecond)))
 		}
 	}
+	if s.controlAt != "" {
+		s.removeServeFiles() // nobody comes any more who looks for a server
+	}
 	if s.public != nil {
-		s.removeServeFile()
 		part("listener", func() error { return shutdown(ctx, s.public) })
 	}
 	if s.bound != nil {
@@ -289,36 +311,4 @@ func (s *server) siteNames(ctx context.Context, company uint32) (map[uint32]stri
 		names[keys[i].ID] = keys[i].Site
 	}
 	return names, nil
-}
-
-// serveFile is DATA/serve.json: how programs on this machine find the server.
-type serveFile struct {
-	URL     string    `json:"url"`
-	Control string    `json:"control"` // the unix socket for trusted local programs
-	PID     int       `json:"pid"`
-	Version string    `json:"version"`
-	CA      string    `json:"ca,omitempty"` // the certificate to trust, where it is self-signed
-	Started time.Time `json:"started"`
-}
-
-func (s *server) writeServeFile() error {
-	f := serveFile{URL: s.url, Control: s.controlAt, PID: os.Getpid(), Version: buildVersion().Version, Started: time.Now().UTC().Truncate(time.Second)}
-	if s.cert != nil {
-		f.CA = s.cert.CertFile()
-	}
-	raw, err := json.MarshalIndent(f, "", "  ")
-	if err != nil {
-		return err
-	}
-	path := filepath.Join(s.dataDir, fileServe)
-	if err := os.WriteFile(path+".new", append(raw, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(path+".new", path)
-}
-
-func (s *server) removeServeFile() {
-	if err := os.Remove(filepath.Join(s.dataDir, fileServe)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.log.Warn("serve.json stays behind", slog.Any("error", err))
-	}
 }

@@ -241,6 +241,7 @@ func (s *server) serveControl(ctx context.Context) error {
 	r := mux.NewRouter()
 	s.intake.MountInternal(r)
 	r.HandleFunc(pathFlush, s.flush).Methods(http.MethodPost)
+	r.HandleFunc(pathMigrations, s.migrationState).Methods(http.MethodGet)
 	if err := s.mountQueries(r, s.companyNamed); err != nil {
 		return errors.Join(err, l.Close())
 	}

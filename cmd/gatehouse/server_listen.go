@@ -68,7 +68,7 @@ func (s *server) servePublic(context.Context) error {
 			s.fatal <- fmt.Errorf("FATAL: the listener on %s ended: %w", s.listen, err)
 		}
 	}()
-	return s.writeServeFile()
+	return nil
 }
 
 // answerTimeout bounds a request from its head to the last byte of its answer: a client

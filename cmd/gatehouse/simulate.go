@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -99,10 +98,21 @@ func newSimulateCommand(c *cli) *cobra.Command {
 
 func (c *cli) simulate(cmd *cobra.Command, f *simulateFlags) error {
 	f.cfg.Days = f.days
-	for _, share := range [...]*float64{&f.cfg.Late, &f.cfg.Repeat, &f.cfg.OldAgents} {
+	for name, share := range map[string]*float64{"late": &f.cfg.Late, "repeat": &f.cfg.Repeat, "old-agents": &f.cfg.OldAgents} {
+		if !(*share >= 0 && *share <= 1) {
+			return usageError{fmt.Errorf("--%s %v: a share is from 0 to 1", name, *share)}
+		}
 		if *share == 0 { // asked for: the flags have their defaults
 			*share = -1
 		}
+	}
+	for name, n := range map[string]int{"batch": f.batch, "connections": f.connections} {
+		if n < 1 {
+			return usageError{fmt.Errorf("--%s %d: want at least 1", name, n)}
+		}
+	}
+	if !(f.rate >= 0) {
+		return usageError{fmt.Errorf("--rate %v: want events a second, or 0 for no limit", f.rate)}
 	}
 	if f.from != "" {
 		from, err := time.Parse(time.DateOnly, f.from)
@@ -152,7 +162,7 @@ func (c *cli) simulateToServer(cmd *cobra.Command, sim *simulate.Simulation, f *
 	ctx := cmd.Context()
 	url := f.url
 	if url == "" {
-		if url, err = runningURL(c.dataDir); err != nil {
+		if url, err = runningURL(ctx, c.dataDir); err != nil {
 			return simulate.Outcome{}, err
 		}
 	}
@@ -200,21 +210,6 @@ func simulationKey(ctx context.Context, store *authsvc.Store, company simulate.C
 		_, secret, err = store.CreateKey(ctx, localActor(), owner.ID, authsvc.NewKey{Site: site + " " + time.Now().UTC().Format("2006-01-02 15:04:05.000"), Scopes: scopes})
 	}
 	return secret, err
-}
-
-// runningURL is where the server of a data directory listens.
-func runningURL(dataDir string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(dataDir, "serve.json"))
-	if err != nil {
-		return "", fmt.Errorf("no server runs in %s (start it with \"gatehouse serve\", or give --url or --out): %w", dataDir, err)
-	}
-	var running struct {
-		URL string `json:"url"`
-	}
-	if err := json.Unmarshal(text, &running); err != nil || running.URL == "" {
-		return "", fmt.Errorf("%s/serve.json does not say where the server listens", dataDir)
-	}
-	return running.URL, nil
 }
 
 // agentClient speaks to a server as an agent does: it trusts the certificates of

@@ -4,12 +4,17 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
-// version is set by the Makefile from the tag; a plain `go build` leaves it, and the commit tells the rest.
-var version = "dev"
+// version and commit are set by the Makefile, from the tag and the revision. A plain `go build` leaves them; then the
+// commit is what Go has stamped, if it has (it does not with -buildvcs=false, or outside of a checkout).
+var (
+	version = "dev"
+	commit  string
+)
 
 // versionView is what is known about the binary, as text and JSON.
 type versionView struct {
@@ -22,7 +27,7 @@ type versionView struct {
 }
 
 func buildVersion() versionView {
-	v := versionView{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	v := versionView{Version: version, Commit: commit, Modified: strings.HasSuffix(version, "-dirty"), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			switch s.Key {
@@ -38,6 +43,18 @@ func buildVersion() versionView {
 	return v
 }
 
+// String is the version in one line.
+func (v versionView) String() string {
+	from := "commit unknown"
+	if v.Commit != "" {
+		from = "commit " + v.Commit[:min(len(v.Commit), 12)]
+	}
+	if v.Modified {
+		from += " with changes"
+	}
+	return fmt.Sprintf("gatehouse %s (%s, %s, %s)", v.Version, from, v.Go, v.Platform)
+}
+
 func newVersionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -50,14 +67,7 @@ func newVersionCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), v)
 			}
-			commit := v.Commit
-			if len(commit) > 12 {
-				commit = commit[:12]
-			}
-			if v.Modified {
-				commit += " with changes"
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "gatehouse %s (commit %s, %s, %s)\n", v.Version, commit, v.Go, v.Platform)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), v)
 			return err
 		},
 	}
