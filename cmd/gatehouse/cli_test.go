@@ -9,12 +9,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gatehouse/authsvc"
 	"gatehouse/internal/reldb"
 	"gatehouse/internal/reldb/reldbtest"
+	"gatehouse/query"
 	"gatehouse/schema"
 )
 
@@ -284,6 +287,17 @@ func TestHelp(t *testing.T) {
 				t.Errorf("%q: a help line of %d characters: %s", path, len(line), line)
 			}
 		}
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			// What the API calls its parameters is not what is typed here.
+			for _, word := range strings.FieldsFunc(f.Usage, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) }) {
+				if word == "next_cursor" || strings.Contains(word, "_") && query.ParameterHelp(word) != "" {
+					t.Errorf("%q --%s: the help speaks of %q: %s", path, f.Name, word, f.Usage)
+				}
+			}
+			if strings.Contains(f.Usage, "&") || strings.Contains(f.Usage, "of from") {
+				t.Errorf("%q --%s: the help is that of the API: %s", path, f.Name, f.Usage)
+			}
+		})
 		if text := sh.ok(nil, append(path, "--help")...); !strings.Contains(text, "Usage:") {
 			t.Errorf("%q --help: %s", path, text)
 		}

@@ -96,16 +96,16 @@ func newOneReportCommand(open openReports, info query.ReportInfo, path string) *
 		if name == "format" {
 			continue
 		}
-		usage := query.ParameterHelp(name)
+		usage := flagHelp(name)
 		switch name {
 		case "company":
 			usage = "the company, by name or number"
 		case "group_by":
-			usage += " One of " + strings.Join(info.Spec.GroupBy, ", ")
+			usage += ": one of " + strings.Join(info.Spec.GroupBy, ", ")
 			if info.Spec.GroupMany {
 				usage += ", or several with commas between"
 			}
-			usage += ". Default: " + strings.Join(info.Spec.GroupDefault, ",")
+			usage += " (default " + strings.Join(info.Spec.GroupDefault, ",") + ")"
 		}
 		values[name] = cmd.Flags().String(strings.ReplaceAll(name, "_", "-"), "", usage)
 	}
