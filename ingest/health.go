@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"gatehouse/spool"
 )
 
 const (
@@ -75,33 +73,35 @@ func (in *Intake) Live(w http.ResponseWriter, _ *http.Request) {
 	in.writeValue(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// Readiness is /readyz: every probe passes. It names the parts that fail; why they fail is in the log.
+// Readiness is /readyz: what is needed to take events works. It names the parts that fail; why they fail is in the log.
+//
+// A store that is away, or a writer that does not get on, makes the server degraded and not unready: events are taken
+// and kept on disk, while a load balancer that sent them elsewhere would find the same store away from there, or nobody.
 func (in *Intake) Readiness(w http.ResponseWriter, r *http.Request) {
 	checks := map[string]string{}
 	status, word := http.StatusOK, "ready"
-	note := func(name string, err error) {
+	note := func(name string, err error) bool {
 		checks[name] = "ok"
 		if err != nil {
 			checks[name] = "failing"
-			status, word = http.StatusServiceUnavailable, "not ready"
 			in.log.Debug("not ready", slog.String("part", name), slog.Any("error", err))
 		}
+		return err == nil
 	}
-	note("store", in.store.ask(r.Context(), in.clock))
+	if !note("store", in.store.ask(r.Context(), in.clock)) {
+		word = "degraded"
+	}
+	for _, p := range in.behind {
+		if !note(p.Name, probe(r.Context(), probeTimeout, p.Check)) {
+			word = "degraded"
+		}
+	}
 	for _, p := range in.ready {
-		note(p.Name, probe(r.Context(), probeTimeout, p.Check))
+		if !note(p.Name, probe(r.Context(), probeTimeout, p.Check)) {
+			status, word = http.StatusServiceUnavailable, "not ready"
+		}
 	}
 	in.writeValue(w, status, map[string]any{"status": word, "checks": checks})
-}
-
-// SpoolProbe is ready while the spool has room. room gives the bytes in use and the bound.
-func SpoolProbe(room func() (used, limit int64)) Probe {
-	return Probe{Name: "spool", Check: func(context.Context) error {
-		if used, limit := room(); used >= limit {
-			return spool.ErrFull
-		}
-		return nil
-	}}
 }
 
 func (in *Intake) writeValue(w http.ResponseWriter, status int, v any) {

@@ -63,8 +63,10 @@ type Options struct {
 
 	// Store tells whether ClickHouse answers, for the agents' health check; nil: always.
 	Store func(ctx context.Context) error
-	// Ready is what /readyz asks besides.
+	// Ready is what /readyz asks: without it no events can be taken.
 	Ready []Probe
+	// Behind is what works behind the acknowledgement. /readyz tells of it, and is ready all the same.
+	Behind []Probe
 	// ClientIP tells where a request comes from; nil is its connection's address.
 	ClientIP func(r *http.Request) netip.Addr
 
@@ -87,6 +89,7 @@ type Intake struct {
 	expired   *event.Error
 	store     cachedProbe
 	ready     []Probe
+	behind    []Probe
 	clientIP  func(r *http.Request) netip.Addr
 	clock     func() time.Time
 	log       *slog.Logger
@@ -102,7 +105,7 @@ func NewIntake(o Options) (*Intake, error) {
 	}
 	in := &Intake{
 		spool: o.Spool, keys: o.Keys, limiter: o.Limiter, internal: o.Internal, recent: o.Recent,
-		metrics: o.Metrics, limits: o.Limits.orDefault(), ready: o.Ready, clientIP: o.ClientIP, clock: o.Clock, log: o.Log,
+		metrics: o.Metrics, limits: o.Limits.orDefault(), ready: o.Ready, behind: o.Behind, clientIP: o.ClientIP, clock: o.Clock, log: o.Log,
 	}
 	in.retention, in.expired = o.RetentionMonths, errExpired(o.RetentionMonths)
 	in.store.check = o.Store

@@ -36,6 +36,7 @@ type Gauges struct {
 	SpoolBytes     func() float64
 	SpoolAge       func() float64 // seconds since the oldest of them was taken
 	SpoolDamaged   func() float64 // damaged places set aside
+	WriterFailing  func() float64 // steps of the writer whose last attempt failed
 	EngineRestarts func() float64
 	Recent         *Recent
 }
@@ -103,6 +104,7 @@ func NewMetrics(reg prometheus.Registerer, g Gauges) *Metrics {
 	gauge("gatehouse_spool_bytes", "Disk space that the spool takes.", g.SpoolBytes)
 	gauge("gatehouse_spool_age_seconds", "How long the oldest event on disk has waited for ClickHouse.", g.SpoolAge)
 	gauge("gatehouse_spool_damaged", "Damaged places of the spool that were set aside.", g.SpoolDamaged)
+	gauge("gatehouse_writer_failing", "Steps of the way from the disk to ClickHouse whose last attempt failed. Above 0, events are taken and wait on disk.", g.WriterFailing)
 	if g.EngineRestarts != nil {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "gatehouse_engine_restarts_total", Help: "How often the embedded ClickHouse was started anew.",

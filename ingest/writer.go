@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gatehouse/internal/pace"
 	"gatehouse/spool"
 )
 
@@ -164,6 +165,7 @@ type Writer struct {
 // writerState is what an operator wants to know when events do not arrive.
 type writerState struct {
 	failing   int // steps whose last attempt failed
+	pace      pace.Pace
 	lastError string
 	lastAt    time.Time
 }
@@ -191,6 +193,7 @@ func NewWriter(conn Conn, queue Queue, opts WriterOptions) (*Writer, error) {
 		encoders: sync.Pool{New: func() any { return new(blockEncoder) }},
 		doneCh:   make(chan struct{}),
 		done:     queue.First(),
+		state:    writerState{pace: pace.Default()},
 	}
 	w.seen = newSeenIndex(w.store, opts.SeenBudget)
 	if w.name, err = writerName(opts.Dir); err != nil {

@@ -302,17 +302,20 @@ func (w *Writer) persist(ctx context.Context, what string, fn func() error) erro
 	}
 }
 
-// failed notes a failure for Stats and the log: the first of a row loudly.
+// failed notes a failure for Stats and the log: loudly when failures begin, and then at growing intervals for as long as they go on.
 func (w *Writer) failed(what string, err error, try int) {
 	w.stats.retries.Add(1)
+	now := w.opts.Clock()
 	w.mu.Lock()
-	w.state.lastError, w.state.lastAt = what+": "+err.Error(), w.opts.Clock()
+	w.state.lastError, w.state.lastAt = what+": "+err.Error(), now
+	mention, since := w.state.pace.Due(now)
 	w.mu.Unlock()
-	level := slog.LevelWarn
-	if try > 0 {
-		level = slog.LevelDebug
+	level := slog.LevelDebug
+	if mention {
+		level = slog.LevelWarn
 	}
-	w.log.Log(context.Background(), level, "ClickHouse does not take events; trying again", slog.String("step", what), slog.Int("try", try+1), slog.Any("error", err))
+	w.log.Log(context.Background(), level, "ClickHouse does not take events; trying again", slog.String("step", what), slog.Int("try", try+1),
+		slog.Duration("since", since.Round(time.Second)), slog.Any("error", err))
 }
 
 // trouble says whether something is counted in Writer.state.failing.
@@ -327,8 +330,13 @@ func (w *Writer) trouble(t *trouble, now bool) {
 	defer w.mu.Unlock()
 	if now {
 		w.state.failing++
-	} else {
-		w.state.failing--
+		return
+	}
+	if w.state.failing--; w.state.failing > 0 {
+		return
+	}
+	if went, since := w.state.pace.Over(w.opts.Clock()); went {
+		w.log.Info("ClickHouse takes events again", slog.Duration("after", since.Round(time.Second)))
 	}
 }
 

@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,3 +257,58 @@ func (awayConn) QueryRow(context.Context, string, ...any) driver.Row { return aw
 type awayRow struct{ driver.Row }
 
 func (awayRow) Scan(...any) error { return errInjected }
+
+// moodyConn is away when told so.
+type moodyConn struct {
+	driver.Conn
+	away atomic.Bool
+}
+
+func (c *moodyConn) QueryRow(ctx context.Context, query string, args ...any) driver.Row {
+	if c.away.Load() {
+		return awayRow{}
+	}
+	return c.Conn.QueryRow(ctx, query, args...)
+}
+
+// logLines counts what was logged at each level.
+type logLines struct {
+	slog.Handler
+	mu    sync.Mutex
+	lines map[slog.Level][]string
+}
+
+func (l *logLines) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *logLines) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines[r.Level] = append(l.lines[r.Level], r.Message)
+	return nil
+}
+
+// While ClickHouse is away the log says so when it begins, at growing intervals, and when it is over; not at each of the tries.
+func TestWriterLogsOnChange(t *testing.T) {
+	conn := &moodyConn{Conn: testStore(t, testEngine(t))}
+	conn.away.Store(true)
+	log := &logLines{lines: map[slog.Level][]string{}}
+	s := testSpool(t, t.TempDir())
+	appendEvents(t, s, drawEvents(rand.New(rand.NewPCG(9, 1)), 1, 1))
+	w, _ := quickWriter(t, conn, s, WriterOptions{Logger: slog.New(log)})
+	for w.Stats().Retries < 20 {
+		time.Sleep(time.Millisecond)
+	}
+	if st := w.Stats(); st.Failing == 0 {
+		t.Errorf("%+v", st)
+	}
+	conn.away.Store(false)
+	flush(t, w)
+	if st := w.Stats(); st.Failing != 0 {
+		t.Errorf("%+v", st)
+	}
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	if warned, told := log.lines[slog.LevelWarn], log.lines[slog.LevelInfo]; len(warned) != 1 || !slices.Equal(told, []string{"ClickHouse takes events again"}) {
+		t.Errorf("warnings %q, news %q; and %d lines for debugging", warned, told, len(log.lines[slog.LevelDebug]))
+	}
+}

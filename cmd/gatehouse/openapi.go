@@ -90,7 +90,7 @@ func intakeOperations() []query.Operation {
 		{Method: http.MethodGet, Path: "/healthz", ID: "live", Tag: "about", NoAuth: true, Summary: "The process lives", Responses: object{"200": health}},
 		{
 			Method: http.MethodGet, Path: "/readyz", ID: "ready", Tag: "about", NoAuth: true,
-			Summary: "Every part is ready", Responses: object{"200": health, "503": text("The parts that are not ready are named.")},
+			Summary: "Events can be taken; each part that fails is named", Responses: object{"200": health, "503": text("The parts that are not ready are named.")},
 		},
 		{
 			Method: http.MethodGet, Path: "/metrics", ID: "metrics", Tag: "about", NoAuth: true,

@@ -36,11 +36,12 @@ func (s *server) newMetrics() {
 	s.registry.MustRegister(s.writtenEvents)
 	s.recent = ingest.NewRecent(ingest.DefaultRecent)
 	g := ingest.Gauges{
-		SpoolRecords: func() float64 { return float64(s.spool.Stats().Records) },
-		SpoolBytes:   func() float64 { return float64(s.spool.Stats().DiskBytes) },
-		SpoolAge:     func() float64 { return s.spool.Stats().Age(time.Now()).Seconds() },
-		SpoolDamaged: func() float64 { return float64(s.spool.Stats().DamagedParts) },
-		Recent:       s.recent,
+		SpoolRecords:  func() float64 { return float64(s.spool.Stats().Records) },
+		SpoolBytes:    func() float64 { return float64(s.spool.Stats().DiskBytes) },
+		SpoolAge:      func() float64 { return s.spool.Stats().Age(time.Now()).Seconds() },
+		SpoolDamaged:  func() float64 { return float64(s.spool.Stats().DamagedParts) },
+		WriterFailing: func() float64 { return float64(s.writerFailing()) },
+		Recent:        s.recent,
 	}
 	if s.engine != nil {
 		g.EngineRestarts = func() float64 { return float64(s.engine.Restarts()) }
@@ -58,6 +59,7 @@ func (s *server) openIntake(context.Context) (err error) {
 			{Name: "database", Check: s.store.DB().Ping},
 			{Name: "spool", Check: s.spoolHasRoom},
 		},
+		Behind:  []ingest.Probe{{Name: "writer", Check: s.writerGetsOn}},
 		Limiter: newEventLimiter(s.cfg.Ingest.RateLimit),
 		Log:     s.log,
 	})

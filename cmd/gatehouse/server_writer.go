@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"gatehouse/ingest"
+	"gatehouse/internal/pace"
 	"gatehouse/internal/reldb"
 	"gatehouse/schema"
 )
@@ -56,18 +58,22 @@ func (s *server) startWriter(ctx context.Context) error {
 
 // runWriter waits for the event store's tables, then writes until ctx ends.
 func (s *server) runWriter(ctx context.Context) error {
+	away := pace.Default()
 	for !s.storeReady.Load() {
 		err := s.migrate(ctx)
 		switch {
 		case err == nil:
 			s.storeReady.Store(true)
-			s.log.Info("the event store answers")
+			_, since := away.Over(time.Now())
+			s.log.Info("the event store answers", slog.Duration("after", since.Round(time.Second)))
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, schema.ErrNewer):
 			return err
 		default:
-			s.log.Warn("the event store does not answer; events wait in the spool", slog.Any("error", err))
+			if mention, since := away.Due(time.Now()); mention {
+				s.log.Warn("the event store does not answer; events wait in the spool", slog.Duration("since", since.Round(time.Second)), slog.Any("error", err))
+			}
 			select {
 			case <-ctx.Done():
 				return nil
@@ -80,6 +86,22 @@ func (s *server) runWriter(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// writerFailing is how many of the writer's steps failed at their last attempt. Waiting for the event store's tables is one.
+func (s *server) writerFailing() int {
+	if !s.storeReady.Load() {
+		return 1
+	}
+	return s.writer.Stats().Failing
+}
+
+func (s *server) writerGetsOn(context.Context) error {
+	if s.writerFailing() == 0 {
+		return nil
+	}
+	st := s.writer.Stats()
+	return fmt.Errorf("%d events wait: %s", st.Depth, cmp.Or(st.LastError, "the event store does not answer"))
 }
 
 // holdLock takes a named lock of the database until release is called.
