@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +39,10 @@ var (
 	ErrNoKey       = event.Errorf(event.CodeUnauthorized, "No API key provided")
 	ErrInvalidKey  = event.Errorf(event.CodeUnauthorized, "Invalid API key")
 	ErrKeyDisabled = event.Errorf(event.CodeUnauthorized, "API key has been disabled")
-	ErrStale       = event.Errorf(event.CodeUnavailable, "API keys cannot be checked at the moment, try again later")
+	// ErrNetwork is the kind of error for a key that is right but comes from a network where it may not be used. The one that Resolve
+	// returns names the address too: whoever has the key is its owner, who must learn why, or its thief, whom it tells nothing else.
+	ErrNetwork = event.Errorf(event.CodeForbidden, "this API key may not be used from here")
+	ErrStale   = event.Errorf(event.CodeUnavailable, "API keys cannot be checked at the moment, try again later")
 )
 
 // Principal is whom a key speaks for.
@@ -59,26 +64,36 @@ type Resolver struct {
 	log   *slog.Logger
 	snap  atomic.Pointer[snapshot]
 
-	looking  chan struct{}             // a lock that can be waited for under a context: one look at the database at a time
-	began    atomic.Pointer[time.Time] // when the last look began
 	verified atomic.Pointer[time.Time] // when the last look that succeeded began
 	failing  atomic.Bool               // the last look failed
 	looks    atomic.Int64              // how often the database was asked
 
+	mu   sync.Mutex
+	next *look         // the look that those wait for who have come since the last one began; nil: nobody waits
+	ask  chan struct{} // a look is wanted
+	now  chan struct{} // and it is urgent
+
+	warned atomic.Int64 // when a refusal by network was logged last, Unix milliseconds
+
 	stop context.CancelFunc
-	done chan struct{}
+	done sync.WaitGroup
 }
+
+// look is one look at the database, shared by all who wait for it.
+type look struct{ ended chan struct{} }
 
 // NewResolver reads all companies and keys, and keeps them fresh until Close.
 func (s *Store) NewResolver(ctx context.Context, log *slog.Logger) (*Resolver, error) {
-	r := &Resolver{store: s, log: log, looking: make(chan struct{}, 1), done: make(chan struct{})}
-	if err := r.look(ctx, s.now()); err != nil {
+	r := &Resolver{store: s, log: log, ask: make(chan struct{}, 1), now: make(chan struct{}, 1)}
+	if err := r.look(ctx); err != nil {
 		return nil, fail(err, "read API keys")
 	}
 	s.watch(r)
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	r.stop = stop
-	go r.run(background)
+	// Two loops: writing the counts may hang on a row that somebody has locked, and must not keep a revoked key working.
+	r.done.Go(func() { r.keepFresh(background) })
+	r.done.Go(func() { r.keepWriting(background) })
 	return r, nil
 }
 
@@ -86,24 +101,20 @@ func (s *Store) NewResolver(ctx context.Context, log *slog.Logger) (*Resolver, e
 func (r *Resolver) Close() error {
 	r.store.unwatch(r)
 	r.stop()
-	<-r.done
+	r.done.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	return fail(r.Flush(ctx), "write the use of API keys")
 }
 
-func (r *Resolver) run(ctx context.Context) {
-	defer close(r.done)
-	poll, flush := time.NewTicker(pollEvery), time.NewTicker(flushEvery)
-	defer poll.Stop()
-	defer flush.Stop()
+func (r *Resolver) keepWriting(ctx context.Context) {
+	every := time.NewTicker(flushEvery)
+	defer every.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-poll.C:
-			_ = r.look(ctx, r.store.now()) // it logs by itself, and there is nobody else to tell
-		case <-flush.C:
+		case <-every.C:
 			flushCtx, cancel := context.WithTimeout(ctx, flushTimeout)
 			if err := r.Flush(flushCtx); err != nil && ctx.Err() == nil {
 				r.log.Warn("the use of API keys could not be written and stays in memory", slog.Any("error", err))
@@ -113,25 +124,84 @@ func (r *Resolver) run(ctx context.Context) {
 	}
 }
 
-// look asks the database for news, unless a look that began after notBefore has done so. It reports failure and
-// recovery once each.
-func (r *Resolver) look(ctx context.Context, notBefore time.Time) error {
+// keepFresh looks at the database every pollEvery, and in between when asked to: at once after a change by this process, else
+// recheckEvery after the look before at the earliest.
+func (r *Resolver) keepFresh(ctx context.Context) {
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-poll.C:
+		case <-r.now:
+		case <-r.ask:
+			select {
+			case <-ctx.Done():
+				return
+			case <-pause.C:
+			case <-r.now:
+			}
+		}
+		pause.Reset(recheckEvery)
+		_ = r.look(ctx) // it logs by itself, and there is nobody else to tell
+	}
+}
+
+// await waits until a look has ended that begins after this call. It waits no longer than such a look may take, and not for
+// a second one: a database that hangs holds up no caller for longer than that.
+func (r *Resolver) await(ctx context.Context, wanted chan struct{}) error {
+	r.mu.Lock()
+	if r.next == nil {
+		r.next = &look{make(chan struct{})}
+	}
+	l := r.next
+	r.mu.Unlock()
 	select {
-	case r.looking <- struct{}{}:
-		defer func() { <-r.looking }()
+	case wanted <- struct{}{}:
+	default: // it has been asked for already
+	}
+	limit := time.NewTimer(pollTimeout)
+	defer limit.Stop()
+	select {
+	case <-l.ended:
+	case <-limit.C:
 	case <-ctx.Done():
-		return ctx.Err()
+		return event.Wrap(event.CodeUnavailable, ctx.Err(), "the request was given up")
 	}
-	if last := r.verified.Load(); last != nil && last.After(notBefore) {
-		return nil
+	return nil
+}
+
+// begin takes the look that others wait for; end lets them go on.
+func (r *Resolver) begin() *look {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.next
+	r.next = nil
+	return l
+}
+
+func (l *look) end() {
+	if l != nil {
+		close(l.ended)
 	}
+}
+
+// look asks the database for news. It reports failure and recovery once each. One at a time: only keepFresh calls it, and NewResolver
+// before that.
+func (r *Resolver) look(ctx context.Context) error {
+	shared := r.begin()
+	defer shared.end()
 	began := r.store.now()
-	r.began.Store(&began)
 	r.looks.Add(1)
 	if err := r.refresh(ctx); err != nil {
 		if !errors.Is(err, context.Canceled) && !r.failing.Swap(true) {
 			r.log.Warn("API keys cannot be refreshed from the database; answering from memory", slog.Any("error", err), slog.Duration("for_at_most", maxStale))
 		}
+		// Whoever came while this one hung gets what it found, instead of a wait for the next.
+		r.begin().end()
 		return err
 	}
 	r.verified.Store(&began)
@@ -168,7 +238,7 @@ func (r *Resolver) refresh(ctx context.Context) error {
 func (r *Resolver) changed(ctx context.Context) {
 	// The change is in the database whatever becomes of the caller, so its cancellation must not hide it here. A failure
 	// is logged by look, and the next poll tries again.
-	_ = r.look(context.WithoutCancel(ctx), r.store.now())
+	_ = r.await(context.WithoutCancel(ctx), r.now)
 }
 
 // Age is how long ago the database confirmed what is in memory. Readiness checks show it.
@@ -176,11 +246,12 @@ func (r *Resolver) Age() time.Duration {
 	return max(0, r.store.now().Sub(*r.verified.Load()))
 }
 
-// Resolve tells whom the key speaks for: ErrNoKey, ErrInvalidKey, ErrKeyDisabled (disabled, expired, or its company is) or
-// ErrStale when it cannot. It costs one hash and one look into a map. Before a refusal the database is looked at, so that a
-// key made a moment ago by another process works at its first use. Waiting requests share one look, and there is one per
-// recheckEvery at most: a flood of wrong keys costs the database no more than ten small reads a second.
-func (r *Resolver) Resolve(ctx context.Context, key string) (Principal, error) {
+// Resolve tells whom the key speaks for when it comes from an address: ErrNoKey, ErrInvalidKey, ErrKeyDisabled (disabled, expired, or
+// its company is), an error of the kind ErrNetwork, or ErrStale when it cannot. It costs one hash and one look into a map. Before a
+// refusal the database is looked at, so that a key made a moment ago by another process works at its first use. Waiting requests
+// share one look, and there is one per recheckEvery at most: a flood of wrong keys costs the database no more than ten small reads a
+// second.
+func (r *Resolver) Resolve(ctx context.Context, key string, from netip.Addr) (Principal, error) {
 	if key == "" {
 		return Principal{}, ErrNoKey
 	}
@@ -188,51 +259,66 @@ func (r *Resolver) Resolve(ctx context.Context, key string) (Principal, error) {
 		return Principal{}, ErrInvalidKey
 	}
 	hash := token.Hash(key)
-	p, err := r.lookup(hash)
+	p, _, err := r.lookup(hash, from)
 	if err == nil || errors.Is(err, ErrStale) {
 		return p, err
 	}
-	if err := r.waitForLook(ctx); err != nil {
-		return Principal{}, err
-	}
-	return r.lookup(hash)
-}
-
-// waitForLook returns when a look at the database that began after this call has ended. While the database does not answer it
-// returns at once: the answer from memory is the best there is.
-func (r *Resolver) waitForLook(ctx context.Context) error {
-	if r.failing.Load() {
-		return nil
-	}
-	called := r.store.now()
-	if wait := recheckEvery - called.Sub(*r.began.Load()); wait > 0 {
-		timer := time.NewTimer(min(wait, recheckEvery))
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return event.Wrap(event.CodeUnavailable, ctx.Err(), "the request was given up")
-		case <-timer.C:
+	// While the database does not answer, the answer from memory is the best there is.
+	if !r.failing.Load() {
+		if err := r.await(ctx, r.ask); err != nil {
+			return Principal{}, err
 		}
 	}
-	// Others wait for the same look, so it does not end with this caller's request; a failure is logged and shows in failing.
-	_ = r.look(context.WithoutCancel(ctx), called)
-	return nil
+	p, site, err := r.lookup(hash, from)
+	if errors.Is(err, ErrNetwork) {
+		r.foreign(ctx, site, from)
+	}
+	return p, err
 }
 
-func (r *Resolver) lookup(hash [32]byte) (Principal, error) {
+// foreignEvery spaces the log lines about keys from wrong networks.
+const foreignEvery = 10 * time.Second
+
+// foreign notes a key that came from a network where it may not be used: it may be stolen.
+func (r *Resolver) foreign(ctx context.Context, s *site, from netip.Addr) {
+	r.recordRefused(s.usage)
+	now, last := millis(r.store.now()), r.warned.Load()
+	if now-last < foreignEvery.Milliseconds() && now >= last || !r.warned.CompareAndSwap(last, now) {
+		return
+	}
+	r.log.WarnContext(ctx, "an API key was used from a network that is not allowed; is it stolen?",
+		slog.Uint64("key_id", uint64(s.id)), slog.Uint64("company_id", uint64(s.companyID)), slog.String("from", from.String()))
+}
+
+func (r *Resolver) lookup(hash [32]byte, from netip.Addr) (Principal, *site, error) {
 	if r.Age() > maxStale {
-		return Principal{}, ErrStale
+		return Principal{}, nil, ErrStale
 	}
 	snap := r.snap.Load()
-	site := snap.keys[hash]
-	if site == nil {
-		return Principal{}, ErrInvalidKey
+	found := snap.keys[hash]
+	if found.site == nil {
+		return Principal{}, nil, ErrInvalidKey
+	}
+	site, now := found.site, r.store.now().UnixMilli()
+	if found.until != 0 && found.until <= now {
+		return Principal{}, nil, ErrInvalidKey // it has been exchanged for another
 	}
 	p, active := snap.principal(site)
-	if !active || site.disabled || site.expires != 0 && site.expires <= r.store.now().UnixMilli() {
-		return Principal{}, ErrKeyDisabled
+	if !active || site.disabled || site.expires != 0 && site.expires <= now {
+		return Principal{}, nil, ErrKeyDisabled
 	}
-	return p, nil
+	if !inNetworks(site.networks, from) {
+		return Principal{}, site, networkError(from)
+	}
+	return p, nil, nil
+}
+
+// networkError is ErrNetwork with the address.
+func networkError(from netip.Addr) error {
+	if !from.IsValid() {
+		return ErrNetwork
+	}
+	return event.Wrap(event.CodeForbidden, ErrNetwork, "this API key may not be used from "+from.Unmap().WithZone("").String())
 }
 
 // Company finds an active or disabled company by id, in memory.

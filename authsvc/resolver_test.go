@@ -29,9 +29,9 @@ func TestResolve(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resolve := func(key string) error { _, err := r.Resolve(ctx, key); return err }
+		resolve := func(key string) error { _, err := r.Resolve(ctx, key, netip.Addr{}); return err }
 
-		p, err := r.Resolve(ctx, secret)
+		p, err := r.Resolve(ctx, secret, netip.Addr{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,27 +108,27 @@ func TestResolveAcrossProcesses(t *testing.T) {
 		for range 5 {
 			// Made elsewhere, used here the very next moment, as a script does.
 			k, secret := mustKey(t, cli, c.ID, authsvc.ScopeRead)
-			if p, err := r.Resolve(ctx, secret); err != nil || p.SiteID != k.ID {
+			if p, err := r.Resolve(ctx, secret, netip.Addr{}); err != nil || p.SiteID != k.ID {
 				t.Fatalf("first use of a new key: %+v, %v", p, err)
 			}
 			if err := cli.SetKeyDisabled(ctx, operator, c.ID, k.ID, true); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the disabled key stops", func() bool {
-				_, err := r.Resolve(ctx, secret)
+				_, err := r.Resolve(ctx, secret, netip.Addr{})
 				return errors.Is(err, authsvc.ErrKeyDisabled)
 			})
 			if err := cli.SetKeyDisabled(ctx, operator, c.ID, k.ID, false); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.Resolve(ctx, secret); err != nil {
+			if _, err := r.Resolve(ctx, secret, netip.Addr{}); err != nil {
 				t.Errorf("first use after enabling: %v", err)
 			}
 			if err := cli.RevokeKey(ctx, operator, c.ID, k.ID); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "the revoked key stops", func() bool {
-				_, err := r.Resolve(ctx, secret)
+				_, err := r.Resolve(ctx, secret, netip.Addr{})
 				return errors.Is(err, authsvc.ErrInvalidKey)
 			})
 		}
@@ -173,10 +173,10 @@ func TestResolveAfterRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		eventually(t, "a key made after the backup is gone", func() bool {
-			_, err := r.Resolve(ctx, newSecret)
+			_, err := r.Resolve(ctx, newSecret, netip.Addr{})
 			return errors.Is(err, authsvc.ErrInvalidKey)
 		})
-		if _, err := r.Resolve(ctx, oldSecret); err != nil {
+		if _, err := r.Resolve(ctx, oldSecret, netip.Addr{}); err != nil {
 			t.Errorf("a key that the backup has: %v", err)
 		}
 	})
@@ -204,10 +204,10 @@ func TestResolveWithoutDatabase(t *testing.T) {
 		rename("revisions", "gone")
 		clk.add(time.Minute)
 		for range 50 {
-			if _, err := r.Resolve(ctx, secret); err != nil {
+			if _, err := r.Resolve(ctx, secret, netip.Addr{}); err != nil {
 				t.Fatalf("known key: %v", err)
 			}
-			if _, err := r.Resolve(ctx, "gh_"+strings.Repeat("A", 43)); !errors.Is(err, authsvc.ErrInvalidKey) {
+			if _, err := r.Resolve(ctx, "gh_"+strings.Repeat("A", 43), netip.Addr{}); !errors.Is(err, authsvc.ErrInvalidKey) {
 				t.Fatalf("unknown key: %v", err)
 			}
 		}
@@ -216,12 +216,12 @@ func TestResolveWithoutDatabase(t *testing.T) {
 		}
 		clk.add(2 * time.Minute)
 		for _, key := range []string{secret, "gh_" + strings.Repeat("A", 43)} {
-			if _, err := r.Resolve(ctx, key); !errors.Is(err, authsvc.ErrStale) || event.ErrorCode(err) != event.CodeUnavailable {
+			if _, err := r.Resolve(ctx, key, netip.Addr{}); !errors.Is(err, authsvc.ErrStale) || event.ErrorCode(err) != event.CodeUnavailable {
 				t.Errorf("after too long: %v", err)
 			}
 		}
 		rename("gone", "revisions")
-		eventually(t, "recovery", func() bool { _, err := r.Resolve(ctx, secret); return err == nil })
+		eventually(t, "recovery", func() bool { _, err := r.Resolve(ctx, secret, netip.Addr{}); return err == nil })
 	})
 }
 
@@ -234,7 +234,7 @@ func TestRefusalsShareLooks(t *testing.T) {
 		for i := range 500 {
 			wg.Go(func() {
 				for range 3 {
-					if _, err := r.Resolve(ctx, fmt.Sprintf("gh_%043d", i)); !errors.Is(err, authsvc.ErrInvalidKey) {
+					if _, err := r.Resolve(ctx, fmt.Sprintf("gh_%043d", i), netip.Addr{}); !errors.Is(err, authsvc.ErrInvalidKey) {
 						t.Errorf("%v", err)
 					}
 				}
@@ -248,7 +248,7 @@ func TestRefusalsShareLooks(t *testing.T) {
 		canceled, stop := context.WithCancel(ctx)
 		stop()
 		// A caller who has gone is not let in and does not wait.
-		if _, err := r.Resolve(canceled, "gh_"+strings.Repeat("A", 43)); err == nil {
+		if _, err := r.Resolve(canceled, "gh_"+strings.Repeat("A", 43), netip.Addr{}); err == nil {
 			t.Error("accepted")
 		}
 	})
@@ -273,8 +273,8 @@ func TestUsage(t *testing.T) {
 			}
 			wg.Go(func() {
 				for n := range rounds {
-					r.Record(k1.ID, netip.MustParseAddr("10.0.0.1"), 2, 1)
-					r.Record(k2.ID, netip.Addr{}, 1, 0)
+					r.Record(k1.ID, netip.MustParseAddr("10.0.0.1"), "", 2, 1)
+					r.Record(k2.ID, netip.Addr{}, "", 1, 0)
 					if n%50 == 0 {
 						if err := r.Flush(ctx); err != nil {
 							t.Errorf("flush: %v", err)
@@ -284,9 +284,9 @@ func TestUsage(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		ra.Record(999, netip.Addr{}, 1, 1) // no such site: dropped
+		ra.Record(999, netip.Addr{}, "", 1, 1) // no such site: dropped
 		clk.add(time.Minute)
-		rb.Record(k1.ID, netip.MustParseAddr("::ffff:10.0.0.2"), 0, 1)
+		rb.Record(k1.ID, netip.MustParseAddr("::ffff:10.0.0.2"), "", 0, 1)
 		// Changes in between replace the copy in memory: counts must survive that.
 		if _, err := a.UpdateCompany(ctx, operator, c.ID, authsvc.CompanySettings{Timezone: "Europe/Paris"}); err != nil {
 			t.Fatal(err)
@@ -298,10 +298,7 @@ func TestUsage(t *testing.T) {
 		if err := ra.Flush(ctx); err != nil {
 			t.Fatal(err)
 		}
-		list, err := a.Keys(ctx, c.ID, false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		list := keysOf(t, a, c.ID, false)
 		for _, k := range list {
 			switch k.ID {
 			case k1.ID:
@@ -328,19 +325,19 @@ func TestUsageSurvivesFailedFlushAndClose(t *testing.T) {
 		c := mustCompany(t, s, "One")
 		k, _ := mustKey(t, s, c.ID, authsvc.ScopeIngest)
 		r := newResolver(t, s)
-		r.Record(k.ID, netip.MustParseAddr("fe80::1%eth0"), 5, 2)
+		r.Record(k.ID, netip.MustParseAddr("fe80::1%eth0"), "", 5, 2)
 		canceled, cancel := context.WithCancel(ctx)
 		cancel()
 		if err := r.Flush(canceled); err == nil {
 			t.Error("flush with a canceled context: no error")
 		}
-		r.Record(k.ID, netip.Addr{}, 1, 0)
+		r.Record(k.ID, netip.Addr{}, "", 1, 0)
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}
-		list, err := s.Keys(ctx, c.ID, false)
-		if err != nil || list[0].Events != 6 || list[0].Errors != 2 || list[0].LastUsedIP != "fe80::1" {
-			t.Errorf("%+v, %v", list, err)
+		list := keysOf(t, s, c.ID, false)
+		if list[0].Events != 6 || list[0].Errors != 2 || list[0].LastUsedIP != "fe80::1" {
+			t.Errorf("%+v", list)
 		}
 	})
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // benchStore is a store with companies and keys in plenty; their secrets are key numbers in the form of keys.
-func benchStore(b *testing.B, companies, keysEach int) *Store {
+func benchStore(b *testing.B, companies, keysEach int, networks string) *Store {
 	b.Helper()
 	ctx := b.Context()
 	s, err := Open(ctx, reldb.SQLiteURL(filepath.Join(b.TempDir(), "g.db")))
@@ -39,7 +39,7 @@ func benchStore(b *testing.B, companies, keysEach int) *Store {
 			}
 			for range keysEach {
 				hash := token.Hash(benchKey(n))
-				if _, err := tx.Insert(ctx, insertKey, id, "site", "gh_00000000", hex.EncodeToString(hash[:]), "ingest,read", 0, nil, tx.revision); err != nil {
+				if _, err := tx.Insert(ctx, insertKey, id, "site", "", "gh_00000000", hex.EncodeToString(hash[:]), "ingest,read", networks, 0, nil, tx.revision); err != nil {
 					return err
 				}
 				n++
@@ -56,7 +56,7 @@ func benchKey(n int) string { return fmt.Sprintf("gh_%043d", n) }
 
 // BenchmarkChange is what each change costs every process.
 func BenchmarkChange(b *testing.B) {
-	s := benchStore(b, 200, 100)
+	s := benchStore(b, 200, 100, "")
 	old, err := s.load(b.Context(), 2, nil)
 	if err != nil {
 		b.Fatal(err)
@@ -73,7 +73,7 @@ func BenchmarkChange(b *testing.B) {
 
 // BenchmarkLoad is what a start costs: reading all companies and keys.
 func BenchmarkLoad(b *testing.B) {
-	s := benchStore(b, 200, 100)
+	s := benchStore(b, 200, 100, "")
 	b.ReportAllocs()
 	for b.Loop() {
 		snap, err := s.load(b.Context(), 1, nil)
@@ -83,30 +83,42 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
-// BenchmarkResolve is what each request costs: the key's look-up and the note of its use.
+// BenchmarkResolve is what each request costs: the key's look-up and the note of its use, with 100,000 keys.
 func BenchmarkResolve(b *testing.B) {
-	s := benchStore(b, 200, 100)
-	r, err := s.NewResolver(b.Context(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := r.Close(); err != nil {
-			b.Error(err)
-		}
-	}()
-	from := netip.MustParseAddr("192.0.2.1")
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		key := benchKey(4711)
-		for pb.Next() {
-			p, err := r.Resolve(b.Context(), key)
+	for name, networks := range map[string]string{"anywhere": "", "networks": "10.0.0.0/8,198.51.100.0/24,2001:db8::/32,192.0.2.0/24"} {
+		b.Run(name, func(b *testing.B) {
+			s := benchStore(b, 1000, 100, networks)
+			r, err := s.NewResolver(b.Context(), slog.New(slog.DiscardHandler))
 			if err != nil {
-				b.Error(err)
-				return
+				b.Fatal(err)
 			}
-			r.Record(p.SiteID, from, 1, 0)
-		}
-	})
+			defer func() {
+				if err := r.Close(); err != nil {
+					b.Error(err)
+				}
+			}()
+			from := netip.MustParseAddr("192.0.2.1")
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for n := 4711; pb.Next(); n++ {
+					p, err := r.Resolve(b.Context(), benchKeys[n%len(benchKeys)], from)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					r.Record(p.SiteID, from, "agent/1.0", 1, 0)
+				}
+			})
+		})
+	}
 }
+
+// benchKeys are keys all over the table, so that the processor's caches do not hold what is looked up.
+var benchKeys = func() []string {
+	keys := make([]string, 100_000)
+	for i := range keys {
+		keys[i] = benchKey(i * 7919 % len(keys))
+	}
+	return keys
+}()

@@ -60,7 +60,7 @@ func (in *Intake) Health(w http.ResponseWriter, r *http.Request) {
 		out.Message = "The database is away; events are taken and kept on disk until it is back"
 	}
 	if key := r.Header.Get("X-Api-Key"); key != "" {
-		if p, err := in.keys.Resolve(r.Context(), key); err == nil {
+		if p, err := in.keys.Resolve(r.Context(), key, in.clientIP(r)); err == nil {
 			out.APIKeyVerified, out.CompanyID = true, &p.CompanyID
 		}
 	}

@@ -82,7 +82,7 @@ func (in *Intake) authorize(w http.ResponseWriter, r *http.Request) (Principal, 
 	if h := r.Header["X-Api-Key"]; len(h) > 0 {
 		key = h[0]
 	}
-	p, err := in.keys.Resolve(r.Context(), key)
+	p, err := in.keys.Resolve(r.Context(), key, in.clientIP(r))
 	if err == nil && !p.MayIngest {
 		err = errMayNotIngest
 	}

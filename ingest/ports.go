@@ -27,11 +27,12 @@ type Principal struct {
 
 // Resolver tells whom a key speaks for, from memory: it is asked for every request.
 type Resolver interface {
-	// Resolve gives the principal of key, which is "" when the request has none. Its
-	// errors are *event.Error with the code unauthorized and the contract's words
-	// (No API key provided, Invalid API key, API key has been disabled), or
+	// Resolve gives the principal of key, which is "" when the request has none, for a
+	// request that comes from an address. Its errors are *event.Error with the code
+	// unauthorized and the contract's words (No API key provided, Invalid API key, API
+	// key has been disabled), forbidden when the key may not be used from there, or
 	// unavailable when keys cannot be checked at present.
-	Resolve(ctx context.Context, key string) (Principal, error)
+	Resolve(ctx context.Context, key string, from netip.Addr) (Principal, error)
 	// Used notes that a key was used: from where, by which client, for how many
 	// accepted events and how many refused ones. It does no I/O.
 	Used(p Principal, from netip.Addr, agent string, accepted, refused int)

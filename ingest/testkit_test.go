@@ -98,7 +98,7 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func (f *fakeKeys) Resolve(_ context.Context, key string) (Principal, error) {
+func (f *fakeKeys) Resolve(_ context.Context, key string, _ netip.Addr) (Principal, error) {
 	switch key {
 	case "acme":
 		return acme, nil

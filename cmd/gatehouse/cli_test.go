@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,7 +101,7 @@ func TestCompaniesAndKeys(t *testing.T) {
 		if made.Company != "Acme Ltd" || strings.Join(made.Scopes, ",") != "ingest,read" || !strings.HasPrefix(made.Key, made.Prefix) {
 			t.Errorf("%+v", made)
 		}
-		p, err := keys.Resolve(ctx, made.Key)
+		p, err := keys.Resolve(ctx, made.Key, netip.Addr{})
 		if err != nil || p.CompanyID != company.ID || p.SiteID != made.ID {
 			t.Errorf("the new key at the server: %+v, %v", p, err)
 		}
@@ -123,7 +124,7 @@ func TestCompaniesAndKeys(t *testing.T) {
 		stops := func(what string) {
 			t.Helper()
 			for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-				if _, err := keys.Resolve(ctx, made.Key); err != nil {
+				if _, err := keys.Resolve(ctx, made.Key, netip.Addr{}); err != nil {
 					return
 				}
 				if time.Now().After(end) {
@@ -134,7 +135,7 @@ func TestCompaniesAndKeys(t *testing.T) {
 		sh.ok(nil, "key", "disable", made.Prefix)
 		stops("disable")
 		sh.ok(nil, "key", "enable", made.Prefix)
-		if _, err := keys.Resolve(ctx, made.Key); err != nil {
+		if _, err := keys.Resolve(ctx, made.Key, netip.Addr{}); err != nil {
 			t.Errorf("after enable: %v", err)
 		}
 		sh.ok(nil, "company", "disable", "Acme Ltd")

@@ -302,13 +302,5 @@ func shutdown(ctx context.Context, srv *http.Server) error {
 
 // siteNames are the names of a company's keys, for display.
 func (s *server) siteNames(ctx context.Context, company uint32) (map[uint32]string, error) {
-	keys, err := s.store.Keys(ctx, company, true)
-	if err != nil {
-		return nil, err
-	}
-	names := make(map[uint32]string, len(keys))
-	for i := range keys {
-		names[keys[i].ID] = keys[i].Site
-	}
-	return names, nil
+	return s.store.SiteNames(ctx, company)
 }

@@ -91,8 +91,8 @@ func (s *server) spoolHasRoom(context.Context) error {
 type keyResolver struct{ keys *authsvc.Resolver }
 
 // Resolve gives whom an API key speaks for.
-func (k keyResolver) Resolve(ctx context.Context, key string) (ingest.Principal, error) {
-	p, err := k.keys.Resolve(ctx, key)
+func (k keyResolver) Resolve(ctx context.Context, key string, from netip.Addr) (ingest.Principal, error) {
+	p, err := k.keys.Resolve(ctx, key, from)
 	if err != nil {
 		return ingest.Principal{}, err
 	}
@@ -100,8 +100,8 @@ func (k keyResolver) Resolve(ctx context.Context, key string) (ingest.Principal,
 }
 
 // Used notes the use of a key.
-func (k keyResolver) Used(p ingest.Principal, from netip.Addr, _ string, accepted, refused int) {
-	k.keys.Record(p.SiteID, from, accepted, refused)
+func (k keyResolver) Used(p ingest.Principal, from netip.Addr, agent string, accepted, refused int) {
+	k.keys.Record(p.SiteID, from, agent, accepted, refused)
 }
 
 // internalPrincipal is whom a local command sends for.
@@ -112,7 +112,7 @@ func (s *server) internalPrincipal(ctx context.Context, company, site string) (i
 	}
 	p := ingest.Principal{CompanyID: c.ID, Company: c.Name, Location: c.Location, MayIngest: true}
 	if site != "" && site != "0" {
-		key, err := s.store.FindKey(ctx, site)
+		key, err := s.store.FindKey(ctx, authsvc.System(), site)
 		if err != nil || key.CompanyID != c.ID {
 			return ingest.Principal{}, event.FieldError("site", "the company has no site %q", site)
 		}
@@ -177,15 +177,16 @@ func (s *server) companyOfKey(ctx context.Context, r *http.Request) (query.Compa
 	if key == "" {
 		key, _ = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	}
-	p, err := s.keys.Resolve(ctx, key)
+	at, _ := netip.ParseAddrPort(r.RemoteAddr)
+	from := at.Addr()
+	p, err := s.keys.Resolve(ctx, key, from)
 	if err != nil {
 		return query.Company{}, err
 	}
 	if !p.Scopes.Has(authsvc.ScopeRead) {
 		return query.Company{}, event.Errorf(event.CodeForbidden, "this API key may not read; use one with the scope read")
 	}
-	from, _ := netip.ParseAddrPort(r.RemoteAddr)
-	s.keys.Record(p.SiteID, from.Addr(), 0, 0)
+	s.keys.Record(p.SiteID, from, r.UserAgent(), 0, 0)
 	return query.Company{ID: p.CompanyID, Name: p.CompanyName, Location: p.Location, MaxSession: p.MaxSession}, nil
 }
 
