@@ -37,8 +37,7 @@ const (
 type Manager struct {
 	rows     Rows
 	sealer   *authsvc.Sealer
-	idle     time.Duration
-	absolute time.Duration
+	timeouts func() (idle, absolute time.Duration)
 	now      func() time.Time
 	rand     io.Reader
 }
@@ -52,9 +51,10 @@ func WithClock(now func() time.Time) Option { return func(m *Manager) { m.now = 
 // WithRandom sets where ids come from. Anything but crypto/rand makes ids that can be guessed.
 func WithRandom(r io.Reader) Option { return func(m *Manager) { m.rand = r } }
 
-// NewManager makes a Manager whose sessions are over after idle without a request, and after absolute whatever happens.
-func NewManager(rows Rows, sealer *authsvc.Sealer, idle, absolute time.Duration, options ...Option) *Manager {
-	m := &Manager{rows: rows, sealer: sealer, idle: idle, absolute: absolute, now: time.Now, rand: rand.Reader}
+// NewManager makes a Manager whose sessions are over after idle without a request, and after absolute whatever happens. timeouts is asked with
+// each request, so it must be quick; shorter ones end older sessions too.
+func NewManager(rows Rows, sealer *authsvc.Sealer, timeouts func() (idle, absolute time.Duration), options ...Option) *Manager {
+	m := &Manager{rows: rows, sealer: sealer, timeouts: timeouts, now: time.Now, rand: rand.Reader}
 	for _, o := range options {
 		o(m)
 	}
@@ -85,16 +85,16 @@ func (m *Manager) renew(s *Session) error {
 
 // expiry is when a session is over if it is not used again.
 func (m *Manager) expiry(s *Session) time.Time {
-	limit := m.absolute
+	idle, limit := m.timeouts()
 	switch {
 	case s.UserID == 0:
 		limit = min(limit, guestTime)
 	case s.Pending:
 		limit = min(limit, pendingTime)
 	}
-	end, idle := s.Created.Add(limit), s.LastSeen.Add(m.idle)
-	if idle.Before(end) {
-		return idle
+	end, unused := s.Created.Add(limit), s.LastSeen.Add(idle)
+	if unused.Before(end) {
+		return unused
 	}
 	return end
 }

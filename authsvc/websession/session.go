@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"time"
 
 	"gatehouse/authsvc"
@@ -33,7 +34,7 @@ type Data struct {
 	CSRF []byte `json:"csrf,omitempty"`
 	// Pending says that the second factor has not been given yet: such a session is over soon, however often it is used.
 	Pending bool `json:"pending,omitempty"`
-	// Methods are those by which the person proved who they are: password, totp, recovery, passkey, oidc.
+	// Methods are those by which the person proved who they are.
 	Methods []string `json:"methods,omitempty"`
 	// Challenge is what a passkey has been asked to sign, with what the WebAuthn library needs to check it, until ChallengeUntil (Unix ms).
 	Challenge      []byte `json:"challenge,omitempty"`
@@ -53,6 +54,20 @@ func (s *Session) Hash() string { return hashOf(s.id) }
 
 // Stored tells whether the session has been saved. One that is not leaves nothing behind, and its cookie need not be set.
 func (s *Session) Stored() bool { return s.stored != "" }
+
+// The methods by which people prove who they are.
+const (
+	MethodPassword = "password"
+	MethodTOTP     = "totp"
+	MethodRecovery = "recovery"
+	MethodPasskey  = "passkey"
+	MethodOIDC     = "oidc" // the provider has asked for as many factors as it wants
+)
+
+// SecondFactor tells whether more than a password was given.
+func (d *Data) SecondFactor() bool {
+	return slices.ContainsFunc(d.Methods, func(m string) bool { return m != MethodPassword })
+}
 
 const (
 	idSize  = 32 // bytes: nothing to guess

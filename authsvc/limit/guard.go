@@ -1,0 +1,32 @@
+package limit
+
+import (
+	"context"
+	"log/slog"
+)
+
+// Guard takes tokens by what is counted instead of by key, and turns a refusal into an error.
+type Guard struct {
+	limiter Limiter
+	secret  []byte
+	log     *slog.Logger
+}
+
+// NewGuard makes a Guard. secret keys the names of buckets: servers that count together need the same.
+func NewGuard(limiter Limiter, secret []byte, log *slog.Logger) *Guard {
+	return &Guard{limiter: limiter, secret: secret, log: log}
+}
+
+// Check takes one token for value, of the limit kind. Too many are an *Exceeded. A limiter that cannot count lets the try through and tells the
+// log: nobody could sign in otherwise. (Fallback never fails.)
+func (g *Guard) Check(ctx context.Context, kind, value string, rate Rate) (Result, error) {
+	r, err := g.limiter.Take(ctx, Key(g.secret, kind, value), rate)
+	if err != nil {
+		g.log.LogAttrs(ctx, slog.LevelError, "a rate limit was not counted", slog.String("limit", kind), slog.Any("error", err))
+		return Result{Allowed: true}, nil
+	}
+	if !r.Allowed {
+		return r, Refuse(r)
+	}
+	return r, nil
+}

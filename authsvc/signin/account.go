@@ -1,0 +1,161 @@
+package signin
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+
+	"gatehouse/authsvc"
+	"gatehouse/authsvc/websession"
+	"gatehouse/event"
+)
+
+// maxNamedCompanies bounds the companies whose names may not be somebody's password.
+const maxNamedCompanies = 20
+
+// ChangePassword gives the actor a new password in the place of the old one, which must be given. All of their sessions and tokens end; session,
+// which may be nil, goes on under a new id, and its cookie has to be set.
+//
+// The errors are field errors of "old_password" and "password", and *limit.Exceeded.
+func (s *Service) ChangePassword(ctx context.Context, actor *authsvc.Actor, session *websession.Session, oldPassword, newPassword string) error {
+	switch {
+	case actor.Kind != authsvc.ActorPerson:
+		return event.Errorf(event.CodeForbidden, "only a person has a password")
+	case actor.Stage == authsvc.StageChangePassword: // it is what they have to do
+	default:
+		if err := actor.Require(authsvc.PermOwnAccount, 0); err != nil {
+			return err
+		}
+	}
+	if _, err := s.guard.Check(ctx, limitChange, idText(actor.ID), s.limit); err != nil {
+		return err
+	}
+	set, err := s.settings(ctx)
+	if err != nil {
+		return err
+	}
+	c, err := s.store.CredentialOfID(ctx, actor.ID)
+	if err != nil {
+		return err
+	}
+	// The new one is looked at first: a person who chose a bad one should not have to wait for the old one to be checked, and learns nothing by it.
+	if err := s.checkNew(ctx, actor, set, &c, newPassword); err != nil {
+		return err
+	}
+	if norm.NFKC.String(oldPassword) == norm.NFKC.String(newPassword) {
+		return event.FieldError("password", "must differ from the old one")
+	}
+	right, err := s.passwords.Verify(ctx, c.PasswordHash, oldPassword)
+	if err != nil {
+		return err
+	}
+	if err := s.endOldPassword(ctx, actor, set, &c, right); err != nil {
+		return err
+	}
+	hash, err := s.passwords.Hash(ctx, newPassword)
+	if err != nil {
+		return err
+	}
+	epoch, err := s.store.ChangeOwnPassword(ctx, actor, &c, hash)
+	if err != nil {
+		return err
+	}
+	return s.keepOnly(ctx, actor.ID, session, epoch)
+}
+
+// endOldPassword counts wrong old passwords, so that a session left open is no way to guess one.
+func (s *Service) endOldPassword(ctx context.Context, actor *authsvc.Actor, set authsvc.Settings, c *authsvc.Credential, right bool) error {
+	wrong := event.FieldError("old_password", "is not your password; after several wrong tries further ones are refused for a while")
+	if right {
+		until, err := s.store.LockedUntil(ctx, authsvc.ChangeSubject(c.UserID))
+		if err != nil {
+			return err
+		}
+		if until.IsZero() {
+			return nil
+		}
+	}
+	failure := c.Entry("password.change")
+	failure.Detail = "wrong old password"
+	if _, err := s.store.EndAttempt(ctx, actor, authsvc.Attempt{
+		Subject: authsvc.ChangeSubject(c.UserID), Lockout: lockout(set), Failure: failure,
+	}); err != nil {
+		return err
+	}
+	return wrong
+}
+
+// checkNew holds a new password to the policy.
+func (s *Service) checkNew(ctx context.Context, actor *authsvc.Actor, set authsvc.Settings, c *authsvc.Credential, newPassword string) error {
+	personal := []string{c.Username, c.DisplayName, c.Email}
+	companies := make([]uint32, 0, len(actor.Members))
+	for id := range actor.Members {
+		companies = append(companies, id)
+	}
+	slices.Sort(companies)
+	for _, id := range companies[:min(len(companies), maxNamedCompanies)] {
+		company, err := s.store.Company(ctx, id)
+		if err != nil {
+			return err
+		}
+		personal = append(personal, company.Name)
+	}
+	return PasswordPolicy(set).Check(newPassword, personal...)
+}
+
+// keepOnly ends a person's sessions but one, which goes on in the new epoch under a new id.
+func (s *Service) keepOnly(ctx context.Context, userID uint32, session *websession.Session, epoch int64) error {
+	if err := s.sessions.EndAll(ctx, userID, session); err != nil || session == nil {
+		return err
+	}
+	session.Epoch = epoch
+	return s.sessions.Rotate(ctx, session)
+}
+
+// SignOut ends the session of the request. One that nobody has signed in to is ended without an entry.
+func (s *Service) SignOut(ctx context.Context, actor *authsvc.Actor, session *websession.Session) error {
+	if err := s.sessions.End(ctx, session); err != nil || session.UserID == 0 {
+		return err
+	}
+	return s.recordOwn(ctx, actor, "session.sign_out", session.Ref())
+}
+
+// SignOutEverywhere ends all sessions and tokens of the actor but personal access tokens. keep, which may be nil, goes on under a new id, and its cookie
+// has to be set.
+func (s *Service) SignOutEverywhere(ctx context.Context, actor *authsvc.Actor, keep *websession.Session) error {
+	c, err := s.store.CredentialOfID(ctx, actor.ID)
+	if err != nil {
+		return err
+	}
+	epoch, err := s.store.EndOwnSessions(ctx, actor, &c)
+	if err != nil {
+		return err
+	}
+	return s.keepOnly(ctx, actor.ID, keep, epoch)
+}
+
+// EndSession ends one of the actor's own sessions, by the ref that the list shows. Another's is CodeNotFound.
+func (s *Service) EndSession(ctx context.Context, actor *authsvc.Actor, ref string) error {
+	if err := actor.Require(authsvc.PermOwnAccount, 0); err != nil {
+		return err
+	}
+	if actor.Kind != authsvc.ActorPerson {
+		return event.Errorf(event.CodeForbidden, "only a person has sessions")
+	}
+	if err := s.sessions.EndByRef(ctx, actor.ID, strings.ToLower(ref)); err != nil {
+		return err
+	}
+	return s.recordOwn(ctx, actor, "session.end", ref)
+}
+
+func (s *Service) recordOwn(ctx context.Context, actor *authsvc.Actor, action, ref string) error {
+	c, err := s.store.CredentialOfID(ctx, actor.ID)
+	if err != nil {
+		return err
+	}
+	return s.store.Record(ctx, actor, authsvc.Entry{
+		Action: action, Company: c.Company, TargetKind: "session", TargetID: ref, TargetName: c.Username,
+	})
+}

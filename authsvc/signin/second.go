@@ -1,0 +1,127 @@
+package signin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"gatehouse/authsvc"
+	"gatehouse/authsvc/limit"
+	"gatehouse/authsvc/websession"
+	"gatehouse/event"
+)
+
+// challengeTime is how long a passkey may take to answer.
+const challengeTime = 5 * time.Minute
+
+// Challenge asks the passkeys of a session's person to sign something: options for the browser. The session keeps the rest, and is saved.
+func (s *Service) Challenge(ctx context.Context, session *websession.Session) (json.RawMessage, error) {
+	if session.UserID == 0 {
+		return nil, authsvc.ErrNoSession
+	}
+	options, state, err := s.factor.Challenge(ctx, session.UserID)
+	if err != nil {
+		return nil, err
+	}
+	session.Challenge, session.ChallengeUntil = state, s.now().Add(challengeTime).UnixMilli()
+	return options, s.sessions.Save(ctx, session)
+}
+
+// SecondFactor ends a sign-in that waits for the second factor. When the proof is right, the session gets a new id and its full lifetime; the
+// cookie, and the device's, have to be set. A wrong one is ErrWrongFactor, however often.
+func (s *Service) SecondFactor(ctx context.Context, session *websession.Session, proof Proof, client Client) (Result, error) {
+	if session.UserID == 0 || !session.Pending {
+		return Result{}, event.Errorf(event.CodeConflict, "no second factor is being waited for: sign in first")
+	}
+	c, method, limited, err := s.verifyFactor(ctx, session, proof, client)
+	if err != nil {
+		return Result{}, err
+	}
+	set, err := s.settings(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	methods := append(slices.Clone(session.Methods), method)
+	if err := s.sessions.SignIn(ctx, session, c.UserID, c.Epoch, false, methods...); err != nil {
+		return Result{}, err
+	}
+	result := Result{UserID: c.UserID, Username: c.Username, DisplayName: c.DisplayName, Epoch: c.Epoch, Stage: c.Stage(true, set.MFARequired), Limit: limited}
+	if result.Device, err = s.remember(client.Device, c.UserID); err != nil {
+		return Result{}, event.Wrap(event.CodeInternal, err, "sign in")
+	}
+	return result, nil
+}
+
+func (s *Service) verifyFactor(ctx context.Context, session *websession.Session, proof Proof, client Client) (*authsvc.Credential, string, limit.Result, error) {
+	if proof.Challenge = nil; s.now().UnixMilli() < session.ChallengeUntil {
+		proof.Challenge = session.Challenge
+	}
+	// A challenge is answered once, right or wrong: it is taken out of the session before the answer is looked at.
+	if session.Challenge != nil {
+		session.Challenge, session.ChallengeUntil = nil, 0
+		if err := s.sessions.Save(ctx, session); err != nil {
+			return nil, "", limit.Result{}, err
+		}
+	}
+	return s.VerifyFactor(ctx, session.UserID, session.Epoch, proof, client)
+}
+
+// VerifyFactor checks a second factor of somebody whose password was right, for sign-ins without a session. epoch is that of Result: what
+// ended the person's sessions since has ended this sign-in too. It gives the person and the method, and records the sign-in.
+func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, proof Proof, client Client) (*authsvc.Credential, string, limit.Result, error) {
+	limited, err := s.guard.Check(ctx, limitFactor, idText(userID), s.limit)
+	if err != nil {
+		return nil, "", limited, err
+	}
+	set, err := s.settings(ctx)
+	if err != nil {
+		return nil, "", limited, err
+	}
+	c, err := s.store.CredentialOfID(ctx, userID)
+	if err != nil || c.Disabled || c.Waiting || c.Epoch != epoch {
+		if err != nil && event.ErrorCode(err) != event.CodeNotFound {
+			return nil, "", limited, err
+		}
+		return nil, "", limited, authsvc.ErrNoSession
+	}
+	subject := authsvc.FactorSubject(c.UserID)
+	// Asked before the proof is looked at: a right recovery code would be used up for nothing.
+	until, err := s.store.LockedUntil(ctx, subject)
+	if err != nil {
+		return nil, "", limited, err
+	}
+	actor := person(client, &c, authsvc.StageSecondFactor)
+	method, wrong := "", error(ErrWrongFactor)
+	if until.IsZero() {
+		method, wrong = s.factor.Verify(ctx, actor, c.UserID, proof)
+		if wrong != nil && !errors.Is(wrong, ErrWrongFactor) {
+			return nil, "", limited, wrong
+		}
+	}
+	success, failure := c.Entry("session.sign_in"), c.Entry("session.sign_in")
+	success.Detail, failure.Detail = "second factor: "+method, "wrong second factor"
+	ok, err := s.store.EndAttempt(ctx, actor, authsvc.Attempt{
+		Subject: subject, Lockout: lockout(set), Right: wrong == nil, Person: actor, SignedIn: true, Success: success, Failure: failure,
+	})
+	if err != nil {
+		return nil, "", limited, err
+	}
+	if !ok {
+		return nil, "", limited, ErrWrongFactor
+	}
+	return &c, method, limited, nil
+}
+
+// FactorSetUp says that the person of a session has just set up a second factor and shown that it works, which counts as having given it. The session gets
+// a new id, and its cookie has to be set.
+func (s *Service) FactorSetUp(ctx context.Context, session *websession.Session, method string) error {
+	if session.UserID == 0 || session.Pending {
+		return authsvc.ErrNoSession
+	}
+	if !slices.Contains(session.Methods, method) {
+		session.Methods = append(slices.Clone(session.Methods), method)
+	}
+	return s.sessions.Rotate(ctx, session)
+}
