@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/database"
 	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 
@@ -17,7 +18,7 @@ import (
 
 // Each dialect has a folder with the same list of migrations; a test holds the lists equal.
 //
-//go:embed sqlite/*.sql postgres/*.sql
+//go:embed sqlite/*.sql postgres/*.sql mysql/*.sql sqlserver/*.sql
 var relationalFiles embed.FS
 
 // relationalLockTimeout is how long a migration waits for that of another process. Relational tables are small, so whoever
@@ -33,7 +34,7 @@ var ErrPending = errors.New("the database schema is older than this version of G
 
 // Relational runs the migrations of the relational database: companies, API keys, users. All steps of one call are one
 // transaction under a lock: it is done whole or not at all, and of several processes that start at once one does it while
-// the others wait.
+// the others wait. With MySQL and MariaDB, which commit each change of tables by itself, a call that is cut off is finished by the next.
 type Relational struct {
 	db  *reldb.DB
 	now func() time.Time
@@ -53,6 +54,7 @@ type RelationalStatus struct {
 	AppliedAt time.Time `json:"applied_at,omitzero"`   // when the last step ran
 	Pending   []string  `json:"pending,omitempty"`     // what `migrate up` would do, in order
 	Newer     bool      `json:"newer_than_this_build"` // the binary is too old
+	Dirty     bool      `json:"dirty"`                 // a migration was cut off (MySQL): `migrate up` finishes it
 }
 
 // Up applies what is pending and returns the versions before and after.
@@ -92,6 +94,8 @@ func (r *Relational) Check(ctx context.Context) error {
 		return err
 	case st.Newer:
 		return newerError(st.Version, st.Latest)
+	case st.Dirty:
+		return fmt.Errorf("%w: a migration of it was cut off: run `gatehouse migrate up`, which goes on where it stopped", ErrPending)
 	case len(st.Pending) > 0:
 		return fmt.Errorf("%w (version %d of %d): run `gatehouse migrate up`", ErrPending, st.Version, st.Latest)
 	}
@@ -111,6 +115,13 @@ func (r *Relational) Status(ctx context.Context) (RelationalStatus, error) {
 		return st, err
 	}
 	st.Newer = st.Version > st.Latest
+	if r.db.Dialect() == reldb.MySQL {
+		p, err := readProgress(ctx, r.db)
+		if err != nil {
+			return st, err
+		}
+		st.Dirty = p != nil
+	}
 	for _, v := range versions {
 		if v.number > st.Version {
 			st.Pending = append(st.Pending, fmt.Sprintf("%06d_%s", v.number, v.name))
@@ -119,16 +130,43 @@ func (r *Relational) Status(ctx context.Context) (RelationalStatus, error) {
 	return st, nil
 }
 
+// runner is a driver that has noted at which version it began.
+type runner interface {
+	database.Driver
+	began() uint
+}
+
+// run has step work on the migrations under the lock.
 func (r *Relational) run(ctx context.Context, step func(*migrate.Migrate) error) (from, to uint, err error) {
+	latest, err := r.latest()
+	if err != nil {
+		return 0, 0, err
+	}
+	if r.db.Dialect() != reldb.MySQL {
+		return r.runWith(ctx, &relationalDriver{ctx: ctx, db: r.db, now: r.now, latest: latest}, step)
+	}
+	// The lock is that of a connection here, as there is no transaction that could hold it.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	waiting := time.AfterFunc(relationalLockTimeout, func() {
+		cancel(errors.New("another process migrates this database, and has not ended"))
+	})
+	err = r.db.WithLock(ctx, "migrations", func(ctx context.Context) error {
+		waiting.Stop()
+		from, to, err = r.runWith(ctx, &stepwiseDriver{ctx: ctx, db: r.db, now: r.now, latest: latest}, step)
+		return err
+	})
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
+		err = errors.Join(err, cause)
+	}
+	return from, to, err
+}
+
+func (r *Relational) runWith(ctx context.Context, drv runner, step func(*migrate.Migrate) error) (from, to uint, err error) {
 	src, err := r.source()
 	if err != nil {
 		return 0, 0, err
 	}
-	latest, err := r.latest()
-	if err != nil {
-		return 0, 0, errors.Join(err, src.Close())
-	}
-	drv := &relationalDriver{ctx: ctx, db: r.db, now: r.now, latest: latest}
 	m, err := migrate.NewWithInstance("iofs", src, string(r.db.Dialect()), drv)
 	if err != nil {
 		return 0, 0, errors.Join(err, src.Close())
@@ -142,12 +180,12 @@ func (r *Relational) run(ctx context.Context, step func(*migrate.Migrate) error)
 	}
 	srcErr, drvErr := m.Close()
 	if err := errors.Join(err, srcErr, drvErr); err != nil {
-		return drv.from, drv.from, err
+		return drv.began(), drv.began(), err
 	}
 	if to, _, err = r.current(ctx); err != nil {
-		return drv.from, drv.from, err
+		return drv.began(), drv.began(), err
 	}
-	return drv.from, to, nil
+	return drv.began(), to, nil
 }
 
 func (r *Relational) source() (source.Driver, error) {

@@ -17,23 +17,38 @@ import (
 // changes and nothing else in the same database uses it.
 const relationalLockKey = 0x67617465686f7573 // "gatehous"
 
+// relationalLockSQLServer is the same in SQL Server, held by the transaction. A negative answer means that it was not given.
+const relationalLockSQLServer = `DECLARE @got INT;
+EXEC @got = sp_getapplock @Resource = 'gatehouse migrations', @LockMode = 'Exclusive', @LockOwner = 'Transaction', @LockTimeout = @p1;
+IF @got < 0 THROW 50000, 'another process migrates this database, and has not ended', 1;`
+
 // The history of the schema: one row for each step, up or down. The last row is where the schema stands; version 0 is
 // "nothing". Rows are never removed, so that it can be told later what ran when.
 const (
-	relationalCreateHistory = `CREATE TABLE IF NOT EXISTS schema_migrations (
+	relationalHistory = `schema_migrations (
     seq        BIGINT NOT NULL PRIMARY KEY,
     version    BIGINT NOT NULL,
     applied_at BIGINT NOT NULL
 )`
-	relationalReadHistory = `SELECT version, applied_at FROM schema_migrations ORDER BY seq DESC LIMIT 1`
-	relationalAddHistory  = `INSERT INTO schema_migrations (seq, version, applied_at)
-SELECT COALESCE(MAX(seq), 0) + 1, CAST(? AS BIGINT), CAST(? AS BIGINT) FROM schema_migrations`
+	relationalReadHistory = `SELECT version, applied_at FROM schema_migrations WHERE seq = (SELECT MAX(seq) FROM schema_migrations)`
+	relationalNextHistory = `SELECT COALESCE(MAX(seq), 0) + 1 FROM schema_migrations`
+	relationalAddHistory  = `INSERT INTO schema_migrations (seq, version, applied_at) VALUES (?, ?, ?)`
 )
+
+// relationalCreateHistory makes the history where it is not there yet.
+func relationalCreateHistory(d reldb.Dialect) string {
+	if d == reldb.SQLServer {
+		return `IF OBJECT_ID('schema_migrations') IS NULL CREATE TABLE ` + relationalHistory
+	}
+	return `CREATE TABLE IF NOT EXISTS ` + relationalHistory
+}
 
 // relationalHasHistory tells whether the history is there, without an error that would spoil a transaction.
 var relationalHasHistory = map[reldb.Dialect]string{
-	reldb.SQLite:   `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`,
-	reldb.Postgres: `SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('schema_migrations')`,
+	reldb.SQLite:    `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'`,
+	reldb.Postgres:  `SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('schema_migrations')`,
+	reldb.MySQL:     `SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'schema_migrations'`,
+	reldb.SQLServer: `SELECT COUNT(*) FROM sys.tables WHERE object_id = OBJECT_ID('schema_migrations')`,
 }
 
 // current reads the version, 0 for an empty database.
@@ -60,7 +75,7 @@ func (r *Relational) current(ctx context.Context) (uint, time.Time, error) {
 // relationalDriver is golang-migrate's view of the database. The library's own drivers are not used: theirs for SQLite
 // locks within the process alone, and all of them commit step by step with a "dirty" mark that an operator must repair by
 // hand. Here the lock is a transaction that holds every step, so that a failed or killed migration leaves no trace.
-// A dialect whose DDL commits by itself (MySQL) will need its own.
+// MySQL, where each change of tables commits by itself, has a driver of its own, see stepwiseDriver.
 type relationalDriver struct {
 	ctx    context.Context //nolint:containedctx // the library's interface has none; the driver lives for one call
 	db     *reldb.DB
@@ -71,6 +86,8 @@ type relationalDriver struct {
 	failed bool
 	from   uint
 }
+
+func (d *relationalDriver) began() uint { return d.from }
 
 // Open is part of the library's interface for addresses, which are not used here.
 func (d *relationalDriver) Open(string) (database.Driver, error) {
@@ -97,13 +114,16 @@ func (d *relationalDriver) Lock() (err error) {
 			err = errors.Join(err, tx.Rollback())
 		}
 	}()
-	// SQLite: the transaction began IMMEDIATE, which is the lock.
-	if d.db.Dialect() == reldb.Postgres {
-		if _, err := tx.ExecContext(d.ctx, `SELECT pg_advisory_xact_lock($1)`, int64(relationalLockKey)); err != nil {
-			return fmt.Errorf("lock the database: %w", err)
-		}
+	switch d.db.Dialect() { // SQLite: the transaction began IMMEDIATE, which is the lock.
+	case reldb.Postgres:
+		_, err = tx.ExecContext(d.ctx, `SELECT pg_advisory_xact_lock($1)`, int64(relationalLockKey))
+	case reldb.SQLServer:
+		_, err = tx.ExecContext(d.ctx, relationalLockSQLServer, relationalLockTimeout.Milliseconds())
 	}
-	if _, err := tx.ExecContext(d.ctx, relationalCreateHistory); err != nil {
+	if err != nil {
+		return fmt.Errorf("lock the database: %w", err)
+	}
+	if _, err := tx.ExecContext(d.ctx, relationalCreateHistory(d.db.Dialect())); err != nil {
 		return fmt.Errorf("create the schema history: %w", err)
 	}
 	d.tx, d.failed = tx, false
@@ -146,9 +166,12 @@ func (d *relationalDriver) Run(migration io.Reader) error {
 		d.failed = true
 		return err
 	}
-	if _, err := d.tx.ExecContext(d.ctx, string(text)); err != nil {
-		d.failed = true
-		return fmt.Errorf("statement failed, nothing was changed: %w", err)
+	// One by one: SQL Server looks at a whole text before it runs it, and would not find the columns that the text adds.
+	for i, statement := range statements(string(text)) {
+		if _, err := d.tx.ExecContext(d.ctx, statement); err != nil {
+			d.failed = true
+			return fmt.Errorf("statement %d failed, nothing was changed: %w", i+1, err)
+		}
 	}
 	return nil
 }
@@ -158,8 +181,12 @@ func (d *relationalDriver) SetVersion(version int, dirty bool) error {
 	if dirty {
 		return nil
 	}
-	query := d.db.Dialect().Rebind(relationalAddHistory)
-	if _, err := d.tx.ExecContext(d.ctx, query, max(version, 0), d.now().UnixMilli()); err != nil {
+	var seq int64
+	err := d.tx.QueryRowContext(d.ctx, relationalNextHistory).Scan(&seq)
+	if err == nil {
+		_, err = d.tx.ExecContext(d.ctx, d.db.Dialect().Rebind(relationalAddHistory), seq, max(version, 0), d.now().UnixMilli())
+	}
+	if err != nil {
 		d.failed = true
 		return fmt.Errorf("write the schema history: %w", err)
 	}
@@ -192,4 +219,4 @@ func (d *relationalDriver) Drop() error {
 	return errors.New("BUG: dropping the whole database is not offered")
 }
 
-var _ database.Driver = (*relationalDriver)(nil)
+var _ runner = (*relationalDriver)(nil)

@@ -3,7 +3,20 @@
 // are is the business of package schema, what stands in them that of package authsvc.
 //
 // Every statement is written once, with `?` placeholders and in the SQL that SQLite, PostgreSQL, MySQL, MariaDB and
-// SQL Server share. Where one of them needs other words, the statement's owner keeps an override per Dialect.
+// SQL Server share. Where one of them needs other words, the statement's owner keeps an override per Dialect. In the common subset
+//
+//   - the first rows are `ORDER BY … LIMIT ?`, at the end of the statement or in a subquery. SQL Server's words for it are put in here;
+//     it needs the ORDER BY. `LIMIT ? OFFSET ?` and `LIMIT` without an order are not in the subset;
+//   - "insert or update" is an UPDATE, and an INSERT when that matched no row (Tx.Exec counts matched rows everywhere, changed or not). Two
+//     that do so at once can both come to the INSERT: the second gets IsUnique, and may run its transaction again. There is no RETURNING and no ON CONFLICT;
+//   - a list of values is `IN (` + Marks(n) + `)`, at most MaxMarks at a time;
+//   - rows are deleted in portions by `WHERE id IN (SELECT id FROM (SELECT id FROM t WHERE … ORDER BY id LIMIT ?) x)`: MySQL refuses a
+//     LIMIT right in the IN, and a table that a statement both changes and reads, except in such a derived table;
+//   - texts are joined in Go, not in SQL (`||`), and are compared byte by byte; for "equal but for case" there are folded columns;
+//   - LIKE has an ESCAPE: `LIKE ? ESCAPE '!'` (not the backslash, which MySQL may read as half of something);
+//   - there are no booleans: a SMALLINT is 0 or 1, and a condition is not a value that can be selected;
+//   - an UPDATE sees the old values only by luck where it sets a column and uses it: MySQL goes from left to right;
+//   - a query gives its columns and expressions names where a subquery is read.
 package reldb
 
 import (
@@ -11,6 +24,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -29,12 +43,13 @@ type DB struct {
 	dialect Dialect
 	name    string
 	path    string // of a SQLite file
+	schema  string // the database's name on a server
 	read    *sql.DB
 	write   *sql.DB
 }
 
-// Open connects to the database at rawURL: sqlite:///path/to/file.db or postgresql://user:password@host/database.
-// It creates a SQLite file (mode 0600) that does not exist yet, but no tables.
+// Open connects to the database at rawURL: sqlite:///path/to/file.db, postgresql://user:password@host/database, mysql://… or
+// sqlserver://…, see ParseURL. It creates a SQLite file (mode 0600) that does not exist yet, but no tables.
 func Open(ctx context.Context, rawURL string) (*DB, error) {
 	target, err := ParseURL(rawURL)
 	if err != nil {
@@ -47,8 +62,12 @@ func Open(ctx context.Context, rawURL string) (*DB, error) {
 		return openSQLite(ctx, target)
 	case Postgres:
 		return openPostgres(ctx, target)
+	case MySQL:
+		return openMySQL(ctx, target)
+	case SQLServer:
+		return openSQLServer(ctx, target)
 	default:
-		return nil, fmt.Errorf("%s databases are not yet supported by this build: use sqlite:///path or postgresql://", target.Dialect)
+		return nil, fmt.Errorf("BUG: no way to open %s", target.Dialect)
 	}
 }
 
@@ -83,12 +102,52 @@ func (db *DB) QueryRow(ctx context.Context, query string, args ...any) *sql.Row 
 	return db.read.QueryRowContext(ctx, db.dialect.Rebind(query), args...)
 }
 
+// How often Update runs its function at most, and how long it waits after the first failure, twice as long after each further one.
+const (
+	updateTries = 6
+	updateWait  = 5 * time.Millisecond
+)
+
 // Update runs fn in one write transaction: committed when fn returns nil, rolled back on an error or a panic. Keep fn short,
 // since with SQLite every other writer of every process waits for it.
-func (db *DB) Update(ctx context.Context, fn func(*Tx) error) (err error) {
-	tx, err := db.write.BeginTx(ctx, nil)
+//
+// fn may run several times: when the database gave up the transaction for the sake of others (a deadlock, a conflict in a cluster), nothing of it
+// was kept, and it is run again from the start. What fn keeps outside it must set anew, not add to. It must hand on the database's errors, wrapped or
+// not, for that to be seen.
+func (db *DB) Update(ctx context.Context, fn func(*Tx) error) error {
+	wait := updateWait
+	for try := 1; ; try++ {
+		err := db.update(ctx, fn)
+		if err == nil || try == updateTries || !isConflict(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(wait):
+			wait *= 2
+		}
+	}
+}
+
+// begin starts a transaction. Each statement sees what was committed before it, which is the default of all servers but MySQL, where a
+// transaction would see the state of its first read, and take more locks.
+func (db *DB) begin(ctx context.Context) (*sql.Tx, error) {
+	var options *sql.TxOptions
+	if db.dialect != SQLite {
+		options = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+	}
+	tx, err := db.write.BeginTx(ctx, options)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	return tx, nil
+}
+
+func (db *DB) update(ctx context.Context, fn func(*Tx) error) (err error) {
+	tx, err := db.begin(ctx)
+	if err != nil {
+		return err
 	}
 	done := false
 	defer func() {
@@ -120,7 +179,7 @@ type Tx struct {
 // Dialect says which database the transaction runs in.
 func (tx *Tx) Dialect() Dialect { return tx.dialect }
 
-// Exec runs a statement and returns the number of rows that it changed.
+// Exec runs a statement and returns the number of rows that it matched, also those that had the new values before.
 func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	res, err := tx.tx.ExecContext(ctx, tx.dialect.Rebind(query), args...)
 	if err != nil {
@@ -139,12 +198,13 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row 
 	return tx.tx.QueryRowContext(ctx, tx.dialect.Rebind(query), args...)
 }
 
-// Insert adds one row and returns the id that the database gave it. The statement is a plain INSERT without a RETURNING
+// Insert adds one row and returns the id that the database gave it. The statement is a plain INSERT … VALUES (…) without a RETURNING
 // clause: how the id comes back differs by dialect, and is decided here.
 func (tx *Tx) Insert(ctx context.Context, query string, args ...any) (int64, error) {
-	if tx.dialect.insertReturning() {
+	returning, ok := tx.dialect.insertReturning(query)
+	if ok {
 		var id int64
-		err := tx.tx.QueryRowContext(ctx, tx.dialect.Rebind(query)+" RETURNING id", args...).Scan(&id)
+		err := tx.tx.QueryRowContext(ctx, tx.dialect.Rebind(returning), args...).Scan(&id)
 		return id, err
 	}
 	res, err := tx.tx.ExecContext(ctx, tx.dialect.Rebind(query), args...)
@@ -152,4 +212,20 @@ func (tx *Tx) Insert(ctx context.Context, query string, args ...any) (int64, err
 		return 0, err
 	}
 	return res.LastInsertId()
+}
+
+// insertReturning is the INSERT with what makes it answer the new id; false where the driver tells the id by itself.
+func (d Dialect) insertReturning(query string) (string, bool) {
+	switch d {
+	case SQLite, Postgres:
+		return query + " RETURNING id", true
+	case SQLServer:
+		// Its clause stands between the columns and the values. No column is named "values".
+		if i := strings.Index(strings.ToUpper(query), "VALUES"); i >= 0 {
+			return query[:i] + "OUTPUT INSERTED.id " + query[i:], true
+		}
+		return query, true
+	default:
+		return query, false
+	}
 }

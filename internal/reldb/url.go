@@ -10,9 +10,12 @@ import (
 
 // Target is a parsed database address.
 type Target struct {
-	Dialect Dialect
-	Path    string   // of a SQLite file
-	URL     *url.URL // of a server
+	Dialect  Dialect
+	Path     string   // of a SQLite file
+	URL      *url.URL // of a server
+	Database string   // its name on the server
+
+	instance string // of SQL Server, "" for the default one
 }
 
 // schemes maps what operators write in DATABASE_URL, with the names that other tools use for the same database.
@@ -27,42 +30,69 @@ var schemes = map[string]Dialect{
 	"mssql":      SQLServer,
 }
 
-// ParseURL reads a database address. Its errors never repeat the address, because it may hold a password.
+// examples are shown where an address lacks something.
+var examples = map[Dialect]string{
+	SQLite:    "sqlite:///var/lib/gatehouse/gatehouse.db",
+	Postgres:  "postgresql://user:password@host:5432/gatehouse",
+	MySQL:     "mysql://user:password@host:3306/gatehouse",
+	SQLServer: "sqlserver://user:password@host:1433/gatehouse",
+}
+
+// ParseURL reads a database address, as this and other programs write it:
+//
+//	sqlite:///path/to/file.db
+//	postgresql://user:password@host:5432/database?sslmode=verify-full    also postgres:// and postgresql+psycopg2://
+//	mysql://user:password@host:3306/database?tls=true                    also mariadb:// and mysql+pymysql://
+//	sqlserver://user:password@host:1433/database?encrypt=true            also mssql+pyodbc://; with ?database=… the path is the instance
+//
+// Its errors never repeat the address, because it may hold a password.
 func ParseURL(raw string) (Target, error) {
 	scheme, rest, ok := strings.Cut(strings.TrimSpace(raw), "://")
 	if !ok {
-		return Target{}, errors.New("database address: want scheme://…, for instance sqlite:///var/lib/gatehouse/gatehouse.db or postgresql://user:password@host:5432/gatehouse")
+		return Target{}, fmt.Errorf("database address: want scheme://…, for instance %s or %s", examples[SQLite], examples[Postgres])
 	}
 	// "postgresql+psycopg://" and the like: the part after + names another language's driver.
 	base, _, _ := strings.Cut(strings.ToLower(scheme), "+")
 	dialect, ok := schemes[base]
 	if !ok {
-		return Target{}, fmt.Errorf("database address: unknown scheme %q: want sqlite or postgresql", base)
+		return Target{}, fmt.Errorf("database address: unknown scheme %q: want sqlite, postgresql, mysql or sqlserver", base)
 	}
 	if dialect == SQLite {
-		// sqlite:///relative or sqlite:////absolute in some tools, sqlite:///absolute in others. Here what
-		// follows "sqlite://" is the path as it stands, so three slashes are an absolute path.
-		path, _, _ := strings.Cut(rest, "?")
-		unescaped, err := url.PathUnescape(path)
-		if err != nil {
-			return Target{}, errors.New("database address: the path has a broken %-escape")
-		}
-		if unescaped == "" || strings.HasSuffix(unescaped, "/") || strings.ContainsRune(unescaped, 0) {
-			return Target{}, errors.New("database address: sqlite:// needs the path of a file")
-		}
-		return Target{Dialect: SQLite, Path: filepath.Clean(unescaped)}, nil
+		return parseSQLite(rest)
 	}
 	u, err := url.Parse(base + "://" + rest)
 	if err != nil {
 		return Target{}, fmt.Errorf("database address: not a valid %s address (is a special character in the password not %%-escaped?)", base)
 	}
-	if dialect == Postgres {
+	t := Target{Dialect: dialect, URL: u, Database: strings.Trim(u.Path, "/")}
+	switch dialect {
+	case Postgres:
 		u.Scheme = "postgres"
-		if strings.Trim(u.Path, "/") == "" {
-			return Target{}, errors.New("database address: name the database: postgresql://user:password@host:5432/gatehouse")
+	case SQLServer:
+		for name, values := range u.Query() {
+			if strings.EqualFold(name, "database") {
+				t.instance, t.Database = t.Database, values[0]
+			}
 		}
 	}
-	return Target{Dialect: dialect, URL: u}, nil
+	if t.Database == "" {
+		return Target{}, fmt.Errorf("database address: name the database: %s", examples[dialect])
+	}
+	return t, nil
+}
+
+func parseSQLite(rest string) (Target, error) {
+	// sqlite:///relative or sqlite:////absolute in some tools, sqlite:///absolute in others. Here what
+	// follows "sqlite://" is the path as it stands, so three slashes are an absolute path.
+	path, _, _ := strings.Cut(rest, "?")
+	unescaped, err := url.PathUnescape(path)
+	if err != nil {
+		return Target{}, errors.New("database address: the path has a broken %-escape")
+	}
+	if unescaped == "" || strings.HasSuffix(unescaped, "/") || strings.ContainsRune(unescaped, 0) {
+		return Target{}, errors.New("database address: sqlite:// needs the path of a file")
+	}
+	return Target{Dialect: SQLite, Path: filepath.Clean(unescaped)}, nil
 }
 
 // SQLiteURL is the address of the SQLite file at path.
@@ -75,9 +105,9 @@ func (t Target) Name() string {
 	if t.Dialect == SQLite {
 		return "sqlite://" + t.Path
 	}
-	u := url.URL{Scheme: "postgresql", Host: t.URL.Host, Path: t.URL.Path}
-	if t.Dialect != Postgres {
-		u.Scheme = string(t.Dialect)
+	u := url.URL{Scheme: string(t.Dialect), Host: t.URL.Host, Path: "/" + t.Database}
+	if t.Dialect == Postgres {
+		u.Scheme, u.Path = "postgresql", t.URL.Path
 	}
 	if t.URL.User != nil {
 		u.User = url.User(t.URL.User.Username())

@@ -10,10 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
-
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // The settings of every SQLite connection stand in its address, since a pool opens connections at any time and a PRAGMA
@@ -71,25 +67,4 @@ func sqliteOpenError(path string, err error) error {
 		return fmt.Errorf("database file %s is not a SQLite database (damaged, or another program's file): restore it from a backup, or move it away to start anew: %w", path, err)
 	}
 	return fmt.Errorf("open database file %s: %w", path, err)
-}
-
-func openPostgres(ctx context.Context, t Target) (*DB, error) {
-	cfg, err := pgx.ParseConfig(t.URL.String())
-	if err != nil {
-		// pgx redacts the password in its parse errors only in forms that it recognises, so its text is not passed on.
-		return nil, fmt.Errorf("database address: PostgreSQL does not accept it (check sslmode and the other parameters of %s)", t.Name())
-	}
-	if cfg.RuntimeParams["application_name"] == "" {
-		cfg.RuntimeParams["application_name"] = "gatehouse"
-	}
-	pool := stdlib.OpenDB(*cfg)
-	pool.SetMaxOpenConns(maxConns)
-	pool.SetMaxIdleConns(maxConns)
-	// A connection does not outlive this, so that a failover or a changed DNS name is followed.
-	pool.SetConnMaxLifetime(30 * time.Minute)
-	db := &DB{dialect: Postgres, name: t.Name(), read: pool, write: pool}
-	if err := pool.PingContext(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s does not answer: %w", t.Name(), err), db.Close())
-	}
-	return db, nil
 }

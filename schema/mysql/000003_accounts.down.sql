@@ -1,0 +1,37 @@
+DROP TABLE error_log;
+DROP TABLE audit_head;
+DROP TABLE audit_log;
+DROP TABLE key_days;
+ALTER TABLE api_keys
+    DROP COLUMN last_used_agent,
+    DROP COLUMN networks,
+    DROP COLUMN rotated_at,
+    DROP COLUMN old_key_until,
+    DROP COLUMN old_key_hash,
+    DROP COLUMN old_key_prefix,
+    DROP COLUMN note;
+DROP TABLE email_domains;
+DROP TABLE settings;
+DROP TABLE lockouts;
+DROP TABLE personal_tokens;
+DROP TABLE refresh_tokens;
+DROP TABLE web_sessions;
+DROP TABLE user_identities;
+DROP TABLE webauthn_credentials;
+DROP TABLE recovery_codes;
+DROP TABLE memberships;
+DROP INDEX users_role ON users;
+DROP INDEX users_email_unique ON users;
+ALTER TABLE users
+    DROP COLUMN webauthn_handle,
+    DROP COLUMN totp_step,
+    DROP COLUMN totp_pending,
+    DROP COLUMN totp_secret,
+    DROP COLUMN last_login_ip,
+    DROP COLUMN last_login_at,
+    DROP COLUMN password_changed_at,
+    DROP COLUMN epoch,
+    DROP COLUMN approved_at,
+    DROP COLUMN mfa_policy,
+    DROP COLUMN email_key,
+    DROP COLUMN display_name;

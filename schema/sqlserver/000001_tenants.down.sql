@@ -1,0 +1,3 @@
+DROP TABLE revisions;
+DROP TABLE api_keys;
+DROP TABLE companies;

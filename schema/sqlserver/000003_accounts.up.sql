@@ -1,0 +1,226 @@
+-- People, what they may do where, how they prove who they are, and the trails of what was done.
+--
+-- A person's role is one of GlobalAdmin, Admin, User; it says what they are over all companies. A membership says what they
+-- are in one: Admin (an operator to whom the company is assigned), CompanyAdmin or User. The program checks both.
+
+ALTER TABLE users ADD
+    display_name NVARCHAR(400) COLLATE Latin1_General_100_BIN2 NOT NULL CONSTRAINT users_display_name_default DEFAULT '',
+    email_key NVARCHAR(508) COLLATE Latin1_General_100_BIN2 NOT NULL CONSTRAINT users_email_key_default DEFAULT '',
+    -- inherit, required or not_required: whether a second factor is asked for.
+    mfa_policy NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NOT NULL CONSTRAINT users_mfa_policy_default DEFAULT 'inherit',
+    -- NULL: registered by themselves and waiting for approval.
+    approved_at BIGINT NULL,
+    -- Raised by whatever must end the person's sessions and tokens at once: each of them carries the epoch that it was made in.
+    epoch BIGINT NOT NULL CONSTRAINT users_epoch_default DEFAULT 1,
+    password_changed_at BIGINT NULL,
+    last_login_at BIGINT NULL,
+    last_login_ip NVARCHAR(90) COLLATE Latin1_General_100_BIN2 NULL,
+    -- Sealed with a key that is not in the database. totp_pending is set up but not yet confirmed with a code.
+    totp_secret NVARCHAR(800) COLLATE Latin1_General_100_BIN2 NULL,
+    totp_pending NVARCHAR(800) COLLATE Latin1_General_100_BIN2 NULL,
+    -- The time step of the last code that was accepted: none up to it is accepted again.
+    totp_step BIGINT NOT NULL CONSTRAINT users_totp_step_default DEFAULT 0,
+    -- Names the person to authenticators; random, so that it tells them nothing.
+    webauthn_handle NVARCHAR(200) COLLATE Latin1_General_100_BIN2 NULL;
+
+UPDATE users SET email_key = LOWER(email), approved_at = created_at, role = 'GlobalAdmin';
+CREATE UNIQUE INDEX users_email_unique ON users (email_key);
+CREATE INDEX users_role ON users (role);
+
+CREATE TABLE memberships (
+    user_id    INT NOT NULL,
+    company_id INT NOT NULL,
+    role       NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    created_at BIGINT NOT NULL,
+    CONSTRAINT memberships_pk PRIMARY KEY (user_id, company_id),
+    CONSTRAINT memberships_user FOREIGN KEY (user_id) REFERENCES users (id),
+    CONSTRAINT memberships_company FOREIGN KEY (company_id) REFERENCES companies (id)
+);
+CREATE INDEX memberships_company_id ON memberships (company_id, user_id);
+
+CREATE TABLE recovery_codes (
+    id        INT IDENTITY(1, 1) NOT NULL PRIMARY KEY,
+    user_id   INT NOT NULL,
+    code_hash NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    used_at   BIGINT NULL,
+    CONSTRAINT recovery_codes_unique UNIQUE (user_id, code_hash),
+    CONSTRAINT recovery_codes_user FOREIGN KEY (user_id) REFERENCES users (id)
+);
+
+-- A passkey. credential is what the WebAuthn library keeps of it, as JSON: a public key and counters, no secret.
+CREATE TABLE webauthn_credentials (
+    id              INT IDENTITY(1, 1) NOT NULL PRIMARY KEY,
+    user_id         INT NOT NULL,
+    credential_hash NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    name            NVARCHAR(400) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    credential      NVARCHAR(MAX) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    created_at      BIGINT NOT NULL,
+    last_used_at    BIGINT NULL,
+    CONSTRAINT webauthn_credentials_unique UNIQUE (credential_hash),
+    CONSTRAINT webauthn_credentials_user FOREIGN KEY (user_id) REFERENCES users (id)
+);
+CREATE INDEX webauthn_credentials_user_id ON webauthn_credentials (user_id);
+
+-- Who a person is at an OpenID Connect provider.
+CREATE TABLE user_identities (
+    id         INT IDENTITY(1, 1) NOT NULL PRIMARY KEY,
+    user_id    INT NOT NULL,
+    issuer     NVARCHAR(800) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    subject    NVARCHAR(510) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    -- SHA-256 of issuer and subject: the pair itself is too long for an index in some databases.
+    identity_hash NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    created_at BIGINT NOT NULL,
+    CONSTRAINT user_identities_unique UNIQUE (identity_hash),
+    CONSTRAINT user_identities_user FOREIGN KEY (user_id) REFERENCES users (id)
+);
+CREATE INDEX user_identities_user_id ON user_identities (user_id);
+
+-- A browser's session. id_hash is the SHA-256 of what the cookie holds; data is sealed. user_id is NULL before sign-in.
+CREATE TABLE web_sessions (
+    id_hash      NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL PRIMARY KEY,
+    user_id      INT NULL,
+    epoch        BIGINT NOT NULL DEFAULT 0,
+    data         NVARCHAR(MAX) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    created_at   BIGINT NOT NULL,
+    last_seen_at BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    ip           NVARCHAR(90) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    user_agent   NVARCHAR(510) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    CONSTRAINT web_sessions_user FOREIGN KEY (user_id) REFERENCES users (id)
+);
+CREATE INDEX web_sessions_user_id ON web_sessions (user_id);
+CREATE INDEX web_sessions_expires_at ON web_sessions (expires_at);
+
+-- One row is one refresh token; a family is all that came from one sign-in. A used one that comes again ends its family.
+CREATE TABLE refresh_tokens (
+    id         INT IDENTITY(1, 1) NOT NULL PRIMARY KEY,
+    user_id    INT NOT NULL,
+    epoch      BIGINT NOT NULL,
+    family     NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    token_hash NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    used_at    BIGINT NULL,
+    revoked_at BIGINT NULL,
+    ip         NVARCHAR(90) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    user_agent NVARCHAR(510) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    CONSTRAINT refresh_tokens_hash_unique UNIQUE (token_hash),
+    CONSTRAINT refresh_tokens_user FOREIGN KEY (user_id) REFERENCES users (id)
+);
+CREATE INDEX refresh_tokens_user_id ON refresh_tokens (user_id);
+CREATE INDEX refresh_tokens_family ON refresh_tokens (family);
+
+CREATE TABLE personal_tokens (
+    id           INT IDENTITY(1, 1) NOT NULL PRIMARY KEY,
+    user_id      INT NOT NULL,
+    name         NVARCHAR(400) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    token_prefix NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    token_hash   NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    scopes       NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    revoked_at   BIGINT NULL,
+    last_used_at BIGINT NULL,
+    last_used_ip NVARCHAR(90) COLLATE Latin1_General_100_BIN2 NULL,
+    CONSTRAINT personal_tokens_hash_unique UNIQUE (token_hash),
+    CONSTRAINT personal_tokens_user FOREIGN KEY (user_id) REFERENCES users (id)
+);
+CREATE INDEX personal_tokens_user_id ON personal_tokens (user_id);
+
+-- Failures to sign in: of an account from anywhere, and from one known device. subject is a hash of both.
+CREATE TABLE lockouts (
+    subject      NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL PRIMARY KEY,
+    failures     INT NOT NULL,
+    locked_until BIGINT NOT NULL,
+    updated_at   BIGINT NOT NULL
+);
+CREATE INDEX lockouts_updated_at ON lockouts (updated_at);
+
+CREATE TABLE settings (
+    name       NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL PRIMARY KEY,
+    value      NVARCHAR(4000) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    updated_at BIGINT NOT NULL,
+    updated_by NVARCHAR(400) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT ''
+);
+
+-- Domains whose people may register by themselves. Empty: of any domain, where registration is on.
+CREATE TABLE email_domains (
+    domain     NVARCHAR(253) COLLATE Latin1_General_100_BIN2 NOT NULL PRIMARY KEY,
+    created_at BIGINT NOT NULL
+);
+
+-- The second secret of a key while it is being exchanged, the networks that it may be used from, and who used it last.
+ALTER TABLE api_keys ADD
+    note NVARCHAR(2000) COLLATE Latin1_General_100_BIN2 NOT NULL CONSTRAINT api_keys_note_default DEFAULT '',
+    old_key_prefix NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NULL,
+    old_key_hash NCHAR(64) COLLATE Latin1_General_100_BIN2 NULL,
+    old_key_until BIGINT NULL,
+    rotated_at BIGINT NULL,
+    networks NVARCHAR(4000) COLLATE Latin1_General_100_BIN2 NOT NULL CONSTRAINT api_keys_networks_default DEFAULT '',
+    last_used_agent NVARCHAR(200) COLLATE Latin1_General_100_BIN2 NULL;
+
+-- Events of a key by day in UTC, days since 1970-01-01.
+CREATE TABLE key_days (
+    key_id      INT NOT NULL,
+    day         INT NOT NULL,
+    event_count BIGINT NOT NULL,
+    error_count BIGINT NOT NULL,
+    CONSTRAINT key_days_pk PRIMARY KEY (key_id, day),
+    CONSTRAINT key_days_key FOREIGN KEY (key_id) REFERENCES api_keys (id)
+);
+
+-- What was done, by whom. Each row's hash covers the row and the hash before it, so that a changed or missing row shows.
+-- Names are copied: a row must tell who it was after the person is gone. seq has no gaps.
+CREATE TABLE audit_log (
+    seq         BIGINT NOT NULL PRIMARY KEY,
+    at          BIGINT NOT NULL,
+    action      NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    outcome     NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    actor_kind  NVARCHAR(32) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    actor_id    BIGINT NOT NULL DEFAULT 0,
+    actor_name  NVARCHAR(400) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    company_id  BIGINT NOT NULL DEFAULT 0,
+    target_kind NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    target_id   NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    target_name NVARCHAR(400) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    ip          NVARCHAR(90) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    via         NVARCHAR(200) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    request_id  NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    before_json NVARCHAR(MAX) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    after_json  NVARCHAR(MAX) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    detail      NVARCHAR(2000) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    prev_hash   NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    hash        NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL
+);
+CREATE INDEX audit_log_at ON audit_log (at);
+CREATE INDEX audit_log_company ON audit_log (company_id, seq);
+CREATE INDEX audit_log_actor ON audit_log (actor_id, seq);
+
+-- Where the trail begins after old rows were removed, and where it ends: one row.
+CREATE TABLE audit_head (
+    id         INT NOT NULL PRIMARY KEY,
+    first_seq  BIGINT NOT NULL,
+    first_hash NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    last_seq   BIGINT NOT NULL,
+    last_hash  NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL
+);
+INSERT INTO audit_head (id, first_seq, first_hash, last_seq, last_hash) VALUES (1, 1, '', 0, '');
+
+-- Errors of the program. Equal ones within a short time are one row with a count.
+CREATE TABLE error_log (
+    id          INT IDENTITY(1, 1) NOT NULL PRIMARY KEY,
+    first_at    BIGINT NOT NULL,
+    last_at     BIGINT NOT NULL,
+    occurrences BIGINT NOT NULL,
+    level       INT NOT NULL,
+    logger      NVARCHAR(200) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    message     NVARCHAR(4000) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    fingerprint NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    request_id  NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    user_id     BIGINT NOT NULL DEFAULT 0,
+    ip          NVARCHAR(90) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    attributes  NVARCHAR(MAX) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    stack       NVARCHAR(MAX) COLLATE Latin1_General_100_BIN2 NOT NULL
+);
+CREATE INDEX error_log_last_at ON error_log (last_at);
+CREATE INDEX error_log_fingerprint ON error_log (fingerprint, last_at);
