@@ -2,9 +2,6 @@ package authsvc
 
 import (
 	"context"
-	"fmt"
-
-	"golang.org/x/crypto/bcrypt"
 
 	"gatehouse/event"
 )
@@ -17,9 +14,6 @@ const (
 	adminEmail    = "superadmin@example.com"
 	adminPassword = "adminsuper"
 )
-
-// maxPassword is where bcrypt ends: it would ignore every byte beyond without a word.
-const maxPassword = 72
 
 // FirstStart is what Bootstrap made, for printing once. What was there before is empty here.
 type FirstStart struct {
@@ -35,11 +29,11 @@ type FirstStart struct {
 const (
 	countCompanies = `SELECT COUNT(*) FROM companies`
 	countUsers     = `SELECT COUNT(*) FROM users`
-	insertUser     = `INSERT INTO users (username, username_key, email, email_key, password_hash, role, must_change_password, created_at, approved_at) VALUES (?, ?, ?, ?, ?, ?, 1, ?, ?)`
 )
 
 // Bootstrap gives an empty database its first company with an API key (ingest and read) and its first administrator, with
-// password or a well-known one. Several processes may start at once: one of them makes these, the others get nothing.
+// password, which must be good enough for the settings, or with a well-known one, which must be changed before anything else. Several processes
+// may start at once: one of them makes these, the others get nothing.
 func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, error) {
 	var first FirstStart
 	var companies, users int
@@ -52,20 +46,22 @@ func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, err
 	if companies > 0 && users > 0 {
 		return first, nil
 	}
-	chosen := password
-	if chosen == "" {
-		chosen = adminPassword
-	}
-	if len(chosen) > maxPassword {
-		return first, event.FieldError("admin_password", "is longer than %d bytes", maxPassword)
-	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(chosen), s.cost) // slow: not within the transaction
+	admin, err := (&NewUser{Username: adminUsername, Email: adminEmail, Role: RoleGlobalAdmin}).clean()
 	if err != nil {
-		return first, fail(fmt.Errorf("hash the password: %w", err), "first start")
+		return first, fail(err, "first start")
 	}
+	if users == 0 {
+		if admin.hash, err = s.newHash(ctx, password, adminPassword, adminUsername, adminEmail); err != nil {
+			if event.ErrorCode(err) == event.CodeInvalid {
+				return first, event.FieldError("admin_password", "%s", event.ErrorMessage(err))
+			}
+			return first, fail(err, "first start")
+		}
+	}
+	admin.mustChange = password == ""
 	err = s.change(ctx, System(), func(tx changeTx) (err error) {
 		first = FirstStart{}
-		// The change stamp is locked: whoever waited here sees what the other has made.
+		// The audit trail is locked: whoever waited here sees what the other has made.
 		if err := tx.QueryRow(ctx, countCompanies).Scan(&companies); err != nil {
 			return err
 		}
@@ -80,14 +76,15 @@ func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, err
 		if err := tx.QueryRow(ctx, countUsers).Scan(&users); err != nil {
 			return err
 		}
-		if users == 0 {
-			if _, err := tx.Insert(ctx, insertUser, adminUsername, nameKey(adminUsername), adminEmail, adminEmail, string(hash), string(RoleGlobalAdmin), millis(s.now()), millis(s.now())); err != nil {
-				return err
-			}
-			first.AdminUsername, first.AdminEmail = adminUsername, adminEmail
-			if first.DefaultPassword = password == ""; first.DefaultPassword {
-				first.AdminPassword = adminPassword
-			}
+		if users > 0 {
+			return nil
+		}
+		if _, err := s.createPerson(ctx, tx.auditedTx, "user.create", &admin, nil); err != nil {
+			return err
+		}
+		first.AdminUsername, first.AdminEmail = adminUsername, adminEmail
+		if first.DefaultPassword = password == ""; first.DefaultPassword {
+			first.AdminPassword = adminPassword
 		}
 		return nil
 	})

@@ -219,7 +219,7 @@ func noCompany(companyID uint32) error {
 	return event.Errorf(event.CodeNotFound, "there is no company with id %d", companyID)
 }
 
-// Companies lists all companies by id. For operators: it is the list of all tenants.
+// Companies lists all companies by id, as only operators and the program itself may; people ask ListCompanies.
 func (s *Store) Companies(ctx context.Context) ([]Company, error) {
 	list, err := s.companies(ctx)
 	return list, fail(err, "list companies")
@@ -245,7 +245,7 @@ func (s *Store) queryCompanies(ctx context.Context, query string, args ...any) (
 	return list, rows.Err()
 }
 
-// Company reads one company by id.
+// Company reads one company by id, for the program itself; people ask GetCompany.
 func (s *Store) Company(ctx context.Context, companyID uint32) (Company, error) {
 	c, err := s.company(ctx, s.db, companyID)
 	return c, fail(err, "read company")

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"gatehouse/authsvc/password"
 	"gatehouse/event"
 	"gatehouse/internal/reldb"
 )
@@ -18,6 +19,8 @@ type Store struct {
 	now  func() time.Time
 	rand io.Reader
 	cost int // of bcrypt
+
+	passwords *password.Hasher
 
 	mu       sync.Mutex
 	watchers []*Resolver // told of changes made here, so that they need not wait for their next look
@@ -35,9 +38,8 @@ func WithRandom(r io.Reader) Option { return func(s *Store) { s.rand = r } }
 // WithPasswordCost sets the cost of bcrypt; tests use the lowest.
 func WithPasswordCost(cost int) Option { return func(s *Store) { s.cost = cost } }
 
-// passwordCost makes one password check take about a quarter of a second on a server core: nothing for a
-// person who signs in, much for one who guesses.
-const passwordCost = 12
+// WithPasswords sets what hashes passwords, in place of one of the cost that WithPasswordCost says.
+func WithPasswords(h *password.Hasher) Option { return func(s *Store) { s.passwords = h } }
 
 // Open connects to the database at databaseURL (see reldb.Open). It makes no tables: run the migrations first.
 func Open(ctx context.Context, databaseURL string, options ...Option) (*Store, error) {
@@ -50,12 +52,21 @@ func Open(ctx context.Context, databaseURL string, options ...Option) (*Store, e
 
 // New makes a Store of an open database, which it closes with itself.
 func New(db *reldb.DB, options ...Option) *Store {
-	s := &Store{db: db, now: time.Now, rand: rand.Reader, cost: passwordCost}
+	s := &Store{db: db, now: time.Now, rand: rand.Reader, cost: password.DefaultCost}
 	for _, o := range options {
 		o(s)
 	}
+	if s.passwords == nil {
+		var err error
+		if s.passwords, err = password.New(s.cost); err != nil {
+			panic("BUG: " + err.Error()) // settings are checked where they are read
+		}
+	}
 	return s
 }
+
+// Passwords hashes and checks passwords for the whole process: its limit on how many at a time is one limit.
+func (s *Store) Passwords() *password.Hasher { return s.passwords }
 
 // DB is the database under the store, for migrations and health checks.
 func (s *Store) DB() *reldb.DB { return s.db }
