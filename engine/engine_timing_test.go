@@ -121,3 +121,36 @@ func BenchmarkQuery(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkRowFilter is what filters cost the statements that see all rows.
+func BenchmarkRowFilter(b *testing.B) {
+	open := func(filters []RowFilter) driver.Conn {
+		e := startEngine(b, Config{Dir: b.TempDir(), RowFilters: filters}, true)
+		c := openClient(b, e.Options())
+		mustExec(b, c, "CREATE TABLE ev (company_id UInt32, v UInt64, w UInt64) ENGINE = MergeTree ORDER BY (company_id, v)")
+		mustExec(b, c, "INSERT INTO ev SELECT intDiv(number, 400000), number, rand64() % 1000 FROM numbers(20000000)")
+		mustExec(b, c, "OPTIMIZE TABLE ev FINAL")
+		return c
+	}
+	without, with := open(nil), open([]RowFilter{{"default", "ev"}})
+	for _, q := range []struct{ name, text string }{
+		{"count", "SELECT count() FROM ev"},
+		{"scan", "SELECT sum(w) FROM ev"},
+		{"company", "SELECT sum(w) FROM ev WHERE company_id = 7"},
+		{"point", "SELECT sum(w) FROM ev WHERE company_id = 7 AND v = 2800001"},
+	} {
+		for _, side := range []struct {
+			name string
+			conn driver.Conn
+		}{{"without", without}, {"with", with}} {
+			b.Run(q.name+"/"+side.name, func(b *testing.B) {
+				for b.Loop() {
+					var n uint64
+					if err := side.conn.QueryRow(context.Background(), q.text).Scan(&n); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
