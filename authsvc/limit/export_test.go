@@ -1,0 +1,18 @@
+package limit
+
+import "time"
+
+// WithClock has Redis count by the test's clock instead of its own.
+func (r *Redis) WithClock(now func() time.Time) *Redis {
+	r.now = now
+	return r
+}
+
+// WithMax makes a smaller table.
+func (m *Memory) WithMax(n int) *Memory {
+	m.max, m.sweep = n, min(m.sweep, n)
+	return m
+}
+
+// Buckets is how many are kept.
+func (m *Memory) Buckets() int { return len(m.full) }
