@@ -29,6 +29,10 @@ func WithUser(ctx context.Context, id uint32, name string) context.Context {
 	return With(ctx, f)
 }
 
+// IsKey tells whether key is the one under which a context carries its Fields: for a type of context that holds them
+// itself, as the edge's does, which every event of an agent passes.
+func IsKey(k any) bool { return k == key{} }
+
 // From is what ctx carries.
 func From(ctx context.Context) Fields {
 	f, _ := ctx.Value(key{}).(Fields)

@@ -1,0 +1,36 @@
+package edge
+
+import (
+	"net"
+	"net/http"
+	"strings"
+)
+
+// Redirect sends plain HTTP to HTTPS at port, with the same path and parameters and the same method.
+//
+// It goes to the name that was asked for only where known says that it is ours, and to fallback otherwise: a redirect to
+// whatever name a request bears would let others use our address for theirs. With fallback "" such a request is refused.
+func Redirect(port string, known func(host string) bool, fallback string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, _ := splitHost(r.Host)
+		switch {
+		case name != "" && known(name):
+		case fallback != "":
+			name = fallback
+		default:
+			Fail(w, r, http.StatusMisdirectedRequest, "misdirected", "this server speaks HTTPS, and does not go by the name in the address; use https:// and the name that you were given")
+			return
+		}
+		if port != "443" {
+			name = net.JoinHostPort(name, port)
+		} else if strings.Contains(name, ":") {
+			name = "[" + name + "]"
+		}
+		path := r.URL.RequestURI()
+		if !strings.HasPrefix(path, "/") { // OPTIONS *
+			path = "/"
+		}
+		w.Header().Set("Location", "https://"+name+path)
+		w.WriteHeader(http.StatusPermanentRedirect)
+	})
+}
