@@ -4,6 +4,7 @@
 package tlscert
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -22,6 +23,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,6 +47,8 @@ type Source struct {
 	selfSigned        bool // the files are ours to renew
 	log               *slog.Logger
 	now               func() time.Time
+
+	distrusted atomic.Bool // the certificate is nobody's but its own word; see IsSelfSigned
 
 	mu      sync.Mutex
 	cert    *tls.Certificate
@@ -103,6 +107,16 @@ func (s *Source) TLSConfig() *tls.Config {
 // CertFile is where the certificate is, for telling clients what to trust.
 func (s *Source) CertFile() string { return s.certFile }
 
+// IsSelfSigned tells whether the certificate in use is signed by itself: clients that do not know it refuse it.
+func (s *Source) IsSelfSigned() bool { return s.distrusted.Load() }
+
+// Covers tells whether the certificate in use is valid for a host, a name or an address without port.
+func (s *Source) Covers(host string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return covers(s.cert.Leaf, []string{host})
+}
+
 // GetCertificate is for tls.Config. It takes up changed files.
 func (s *Source) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	s.mu.Lock()
@@ -155,6 +169,8 @@ func (s *Source) load() error {
 		return fmt.Errorf("TLS certificate %s with key %s: %w", s.certFile, s.keyFile, err)
 	}
 	s.cert, s.stamp = &cert, stamp
+	leaf := cert.Leaf
+	s.distrusted.Store(bytes.Equal(leaf.RawIssuer, leaf.RawSubject) && leaf.CheckSignature(leaf.SignatureAlgorithm, leaf.RawTBSCertificate, leaf.Signature) == nil)
 	return nil
 }
 
