@@ -55,7 +55,9 @@ const (
 )
 
 // LoginKey is the form in which what people sign in with is compared: a username or an e-mail.
-func LoginKey(login string) string { return clip(nameKey(strings.ToValidUTF8(login, "\uFFFD")), maxNameKey) }
+func LoginKey(login string) string {
+	return clip(nameKey(strings.ToValidUTF8(login, "\uFFFD")), maxNameKey)
+}
 
 // CredentialOf finds a person by what they sign in with, a username or an e-mail, as LoginKey gives it. Nobody is CodeNotFound; whoever asks must not let that be
 // seen.

@@ -1,6 +1,7 @@
 package password
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -120,10 +121,13 @@ func guessable(password string, personal []string) string {
 	return "is too easy to guess" + advice
 }
 
-// words cuts what is known of a person into what could stand in their password. The product's name belongs to it too.
+// everybodys are words that are first guesses here whoever signs in: the product's name, and what stands in its documentation.
+var everybodys = []string{"gatehouse", "superadmin", "adminsuper"}
+
+// words cuts what is known of a person into what could stand in their password, after what everybody knows.
 func words(personal []string) []string {
-	list := []string{"gatehouse"}
-	seen := map[string]bool{"gatehouse": true}
+	list := slices.Clone(everybodys)
+	seen := map[string]bool{}
 	for _, text := range personal {
 		text = strings.ToLower(norm.NFKC.String(text))
 		parts := strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })

@@ -102,7 +102,7 @@ func (s *Service) checkNew(ctx context.Context, actor *authsvc.Actor, set authsv
 		}
 		personal = append(personal, company.Name)
 	}
-	return PasswordPolicy(set).Check(newPassword, personal...)
+	return set.PasswordPolicy().Check(newPassword, personal...)
 }
 
 // keepOnly ends a person's sessions but one, which goes on in the new epoch under a new id.

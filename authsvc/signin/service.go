@@ -19,15 +19,14 @@ import (
 
 // Config is what a Service is made of. All of it is needed, but for Now and Random.
 type Config struct {
-	Store     *authsvc.Store
-	Sessions  *websession.Manager
-	Passwords *password.Hasher
-	Guard     *limit.Guard
-	Limit     limit.Rate // tries of one address, and for one account
-	Factor    SecondFactor
-	Sealer    *authsvc.Sealer
-	Settings  func(context.Context) (authsvc.Settings, error)
-	Log       *slog.Logger
+	Store    *authsvc.Store // with its password hasher
+	Sessions *websession.Manager
+	Guard    *limit.Guard
+	Limit    limit.Rate // tries of one address, and for one account
+	Factor   SecondFactor
+	Sealer   *authsvc.Sealer
+	Settings func(context.Context) (authsvc.Settings, error)
+	Log      *slog.Logger
 
 	Now    func() time.Time // nil: the clock
 	Random io.Reader        // nil: crypto/rand
@@ -51,7 +50,7 @@ type Service struct {
 // New makes a Service.
 func New(c Config) *Service {
 	s := &Service{
-		store: c.Store, sessions: c.Sessions, passwords: c.Passwords, guard: c.Guard, limit: c.Limit, factor: c.Factor, sealer: c.Sealer,
+		store: c.Store, sessions: c.Sessions, passwords: c.Store.Passwords(), guard: c.Guard, limit: c.Limit, factor: c.Factor, sealer: c.Sealer,
 		settings: c.Settings, log: c.Log, now: c.Now, rand: c.Random,
 	}
 	if s.now == nil {
@@ -119,14 +118,6 @@ func lockout(set authsvc.Settings) authsvc.LockoutPolicy {
 		p.First = min(p.First, p.Max)
 	}
 	return p
-}
-
-// PasswordPolicy is what new passwords must be, as the settings have it.
-func PasswordPolicy(set authsvc.Settings) password.Policy {
-	return password.Policy{
-		MinLength: set.PasswordMinLength, Mixed: set.PasswordRequireMixed, Digit: set.PasswordRequireDigit, Special: set.PasswordRequireSpecial,
-		Guessable: set.PasswordCheckCommon,
-	}
 }
 
 // Authenticate checks a name and a password, and nothing more: Result.Stage says what is missing. It makes no session; SignIn does.
