@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -145,21 +146,49 @@ func (r *Relational) run(ctx context.Context, step func(*migrate.Migrate) error)
 	if r.db.Dialect() != reldb.MySQL {
 		return r.runWith(ctx, &relationalDriver{ctx: ctx, db: r.db, now: r.now, latest: latest}, step)
 	}
-	// The lock is that of a connection here, as there is no transaction that could hold it.
+	err = r.lockStepwise(ctx, func(ctx context.Context) error {
+		from, to, err = r.runWith(ctx, &stepwiseDriver{ctx: ctx, db: r.db, now: r.now, latest: latest}, step)
+		return err
+	})
+	return from, to, err
+}
+
+// lockStepwise runs fn under the lock of the migrations in MySQL. It is that of a connection, as there is no transaction that could hold it.
+func (r *Relational) lockStepwise(ctx context.Context, fn func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	waiting := time.AfterFunc(relationalLockTimeout, func() {
 		cancel(errors.New("another process migrates this database, and has not ended"))
 	})
-	err = r.db.WithLock(ctx, "migrations", func(ctx context.Context) error {
+	defer waiting.Stop()
+	err := r.db.WithLock(ctx, "migrations", func(ctx context.Context) error {
 		waiting.Stop()
-		from, to, err = r.runWith(ctx, &stepwiseDriver{ctx: ctx, db: r.db, now: r.now, latest: latest}, step)
-		return err
+		return fn(ctx)
 	})
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(err, cause) {
 		err = errors.Join(err, cause)
 	}
-	return from, to, err
+	return err
+}
+
+// Hold runs fn while nobody can migrate the database. With SQLite, nobody can write to it at all meanwhile, nor can fn.
+func (r *Relational) Hold(ctx context.Context, fn func(context.Context) error) (err error) {
+	if r.db.Dialect() == reldb.MySQL {
+		return r.lockStepwise(ctx, fn)
+	}
+	tx, err := r.db.Writer().BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("lock the database: %w", err)
+	}
+	defer func() {
+		if rerr := tx.Rollback(); rerr != nil && !errors.Is(rerr, sql.ErrTxDone) {
+			err = errors.Join(err, rerr)
+		}
+	}()
+	if err := lockMigrations(ctx, tx, r.db.Dialect()); err != nil {
+		return err
+	}
+	return fn(ctx)
 }
 
 func (r *Relational) runWith(ctx context.Context, drv runner, step func(*migrate.Migrate) error) (from, to uint, err error) {

@@ -114,14 +114,8 @@ func (d *relationalDriver) Lock() (err error) {
 			err = errors.Join(err, tx.Rollback())
 		}
 	}()
-	switch d.db.Dialect() { // SQLite: the transaction began IMMEDIATE, which is the lock.
-	case reldb.Postgres:
-		_, err = tx.ExecContext(d.ctx, `SELECT pg_advisory_xact_lock($1)`, int64(relationalLockKey))
-	case reldb.SQLServer:
-		_, err = tx.ExecContext(d.ctx, relationalLockSQLServer, relationalLockTimeout.Milliseconds())
-	}
-	if err != nil {
-		return fmt.Errorf("lock the database: %w", err)
+	if err := lockMigrations(d.ctx, tx, d.db.Dialect()); err != nil {
+		return err
 	}
 	if _, err := tx.ExecContext(d.ctx, relationalCreateHistory(d.db.Dialect())); err != nil {
 		return fmt.Errorf("create the schema history: %w", err)
@@ -138,6 +132,20 @@ func (d *relationalDriver) Lock() (err error) {
 		d.tx = nil
 	}
 	return err
+}
+
+// lockMigrations makes tx the one transaction that may migrate. With SQLite it is that already, as it began IMMEDIATE.
+func lockMigrations(ctx context.Context, tx *sql.Tx, dialect reldb.Dialect) (err error) {
+	switch dialect {
+	case reldb.Postgres:
+		_, err = tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(relationalLockKey))
+	case reldb.SQLServer:
+		_, err = tx.ExecContext(ctx, relationalLockSQLServer, relationalLockTimeout.Milliseconds())
+	}
+	if err != nil {
+		return fmt.Errorf("lock the database: %w", err)
+	}
+	return nil
 }
 
 // Unlock ends the transaction: kept when every step went through.
