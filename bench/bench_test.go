@@ -69,6 +69,16 @@ func TestQuickBench(t *testing.T) {
 			t.Errorf("no line for %s", name)
 		}
 	}
+	// A person who waits must see when the machine has to be quiet: before each part, and of reports behind the filling.
+	lines := out.String()
+	for _, want := range []string{"# MEASURING single", "\nbench ingest_single ", "# MEASURING batch", "\nbench engine_limit ", "# filling the store", "# filled with", "# MEASURING reports", "# report_time_spent of", "may be used again", "# filling the store", "# filled with", "# MEASURING reports", "bench report_time_spent_"} {
+		_, rest, ok := strings.Cut(lines, want)
+		if !ok {
+			t.Errorf("no %q where it should be, in\n%s", want, out.String())
+			break
+		}
+		lines = rest
+	}
 	left, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)

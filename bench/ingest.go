@@ -19,7 +19,8 @@ const (
 	batchConns  = 4
 	batchEvents = 1000
 
-	// settleLimit is how long acknowledged events may take to be countable.
+	// settleLimit is how long acknowledged events may take to be countable, or, where a store is
+	// filled, how long no further one may become so.
 	settleLimit = 5 * time.Minute
 )
 

@@ -94,13 +94,7 @@ func (r *Runner) measureReports(ctx context.Context) (err error) {
 		}
 		s.keys[c.Name] = tenant.Key
 	}
-	if err := r.fill(ctx, s, first); err != nil {
-		return err
-	}
-	if err := r.measureDisk(ctx, s); err != nil {
-		return err
-	}
-	small, err := r.ask(ctx, s, companies[0].Name)
+	small, err := r.fillAndAsk(ctx, s, first, r.FillEvents, companies[0].Name)
 	if err != nil {
 		return err
 	}
@@ -131,13 +125,7 @@ func (r *Runner) measureGrowth(ctx context.Context, s *store, companies []simula
 	if err != nil {
 		return err
 	}
-	if err := r.fill(ctx, s, more); err != nil {
-		return err
-	}
-	if err := r.measureDisk(ctx, s); err != nil {
-		return err
-	}
-	large, err := r.ask(ctx, s, companies[0].Name)
+	large, err := r.fillAndAsk(ctx, s, more, r.LargeEvents, companies[0].Name)
 	if err != nil {
 		return err
 	}
@@ -149,6 +137,22 @@ func (r *Runner) measureGrowth(ctx context.Context, s *store, companies []simula
 		}
 	}
 	return nil
+}
+
+// fillAndAsk brings the store to its size and gives the median times of its reports. It says which of the two
+// it is at: filling takes minutes in which nothing is measured, and the machine must be quiet only afterwards.
+func (r *Runner) fillAndAsk(ctx context.Context, s *store, sim *simulate.Simulation, size int64, company string) (map[string]float64, error) {
+	r.Board.Note("filling the store to %d events: nothing is measured meanwhile", size)
+	if err := r.fill(ctx, s, sim); err != nil {
+		return nil, err
+	}
+	if err := r.measureDisk(ctx, s); err != nil {
+		return nil, err
+	}
+	r.Board.Note("MEASURING reports at %d events from now on: keep the machine quiet", size)
+	out, err := r.ask(ctx, s, company)
+	r.Board.Note("reports at %d events are measured: the machine may be used again", size)
+	return out, err
 }
 
 // sizeSuffix tells figures of a large store from those of the usual one: "_100m".
@@ -183,6 +187,7 @@ func (r *Runner) fill(ctx context.Context, s *store, sim *simulate.Simulation) e
 	}
 	begin := time.Now()
 	for name, want := range s.sent {
+		last, moved := int64(-1), begin
 		for {
 			got, err := CountEvents(ctx, client, s.URL(), s.keys[name], s.from.AddDate(0, 0, -2), s.from.AddDate(0, 0, daysOfFill+3))
 			if err != nil {
@@ -191,8 +196,11 @@ func (r *Runner) fill(ctx context.Context, s *store, sim *simulate.Simulation) e
 			if got == want {
 				break
 			}
-			if got > want || time.Since(begin) > settleLimit {
-				return fmt.Errorf("%s: the report counts %d events, %d different ones were sent", name, got, want)
+			if got > last {
+				last, moved = got, time.Now() // a busy machine may be tens of millions behind
+			}
+			if got > want || time.Since(moved) > settleLimit {
+				return fmt.Errorf("%s: the report counts %d events, for %s now; %d different ones were sent", name, got, time.Since(moved).Round(time.Second), want)
 			}
 			select {
 			case <-ctx.Done():

@@ -96,6 +96,9 @@ func (r *Runner) Run(ctx context.Context) error {
 		if !r.wants(part.name) {
 			continue
 		}
+		if part.name != "reports" { // which fill a store first, and say when they measure
+			r.Board.Note("MEASURING %s from now on: keep the machine quiet", part.name)
+		}
 		if err := part.run(ctx); err != nil {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}

@@ -17,9 +17,9 @@ It starts servers of its own on fresh data directories and talks to them over lo
 Each figure is a line "bench NAME VALUE UNIT"; lines that begin with # tell the target, whether it
 is reached, and how the figure came about. docs/bench.md says what each figure means.
 
-The machine should have nothing else to do. The full measurement takes some minutes, about
-2 GB of memory besides the server's, and 2 GB of disk; --large takes the better part of an
-hour and 10 GB.
+The machine should have nothing else to do from a line "MEASURING …" to the next that says so; while
+a store is filled it may. The full measurement takes some minutes, about 2 GB of memory
+besides the server's, and 2 GB of disk; --large takes about a quarter of an hour and 10 GB.
 
 Exit status: 0 when everything was measured, whatever came out; with --strict 1 when a figure
 is short of its target.`
