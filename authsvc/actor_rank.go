@@ -43,24 +43,27 @@ func (a *Actor) mayChange(p Permission, u *User) error {
 	return notAbove()
 }
 
-// mayGrant asks whether the actor may give the person this role in a company, or take it away from who holds it. The person must
-// be below them there, and so must the role: an assignment as operator is for GlobalAdmins to give.
+// mayGrant asks whether the actor may give the person this role in a company.
 func (a *Actor) mayGrant(u *User, g Grant) error {
-	if err := a.Require(PermSetMembership, g.CompanyID); err != nil {
+	if err := a.mayPlace(u, g); err != nil {
 		return err
 	}
 	if !slices.Contains(companyRoles, g.Role) {
 		return event.FieldError("role", "must be one of %s in a company", roleNames(companyRoles))
 	}
-	if g.Role == RoleAdmin && u.Role != RoleAdmin && a.Can(PermGrantGlobal, 0) {
-		if _, had := u.member(g.CompanyID); !had {
-			return event.FieldError("role", "%s in a company is for people who are %s over all: make them one first, or choose %s", RoleAdmin, RoleAdmin, RoleCompanyAdmin)
-		}
+	if g.Role == RoleAdmin && u.Role != RoleAdmin {
+		return event.FieldError("role", "%s in a company is for people who are %s over all: make them one first, or choose %s", RoleAdmin, RoleAdmin, RoleCompanyAdmin)
 	}
-	if a.Can(PermGrantGlobal, 0) {
-		return nil
+	return nil
+}
+
+// mayPlace asks whether the actor may decide on this role of the person in a company, be it to give or to take away. The person must be
+// below them there, and so must the role: who is an operator where, is for GlobalAdmins to say.
+func (a *Actor) mayPlace(u *User, g Grant) error {
+	if err := a.Require(PermSetMembership, g.CompanyID); err != nil {
+		return err
 	}
-	if u.Role != RoleUser || g.Role == RoleAdmin {
+	if !a.Can(PermGrantGlobal, 0) && (u.Role != RoleUser || g.Role == RoleAdmin) {
 		return notAbove()
 	}
 	return nil

@@ -266,7 +266,7 @@ func (s *Store) company(ctx context.Context, q rowQuerier, companyID uint32) (Co
 // FindCompany finds a company as an operator names it: by name without regard to case, else by id. When there is none, the
 // error lists names that come near: it is for operators, who may know all tenants, and must not reach a tenant.
 func (s *Store) FindCompany(ctx context.Context, nameOrID string) (Company, error) {
-	c, err := scanCompany(s.db.QueryRow(ctx, selectCompany+` WHERE name_key = ?`, nameKey(nameOrID)).Scan)
+	c, err := scanCompany(s.db.QueryRow(ctx, selectCompany+` WHERE name_key = ?`, nameKey(withoutNUL(nameOrID))).Scan)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return c, fail(err, "find company")
 	}

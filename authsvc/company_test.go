@@ -74,6 +74,8 @@ func TestCompanies(t *testing.T) {
 			"4000000000":            "gatehouse company list",
 			"99999999999999999999":  "gatehouse company list",
 			"x'; DROP TABLE users;": "gatehouse company list",
+			"nothing like \x00":     "gatehouse company list",
+			"nothing like \xff":     "gatehouse company list",
 		} {
 			if _, err := s.FindCompany(ctx, ref); event.ErrorCode(err) != event.CodeNotFound || !strings.Contains(err.Error(), want) {
 				t.Errorf("find %q: %v, want %s", ref, err, want)

@@ -55,7 +55,7 @@ func (s *Store) memberships(ctx context.Context, q querier, users []uint32) (_ m
 	for i, id := range users {
 		args[i] = id
 	}
-	rows, err := q.Query(ctx, selectMemberships+marks(len(args))+orderMemberships, args...)
+	rows, err := q.Query(ctx, selectMemberships+reldb.Marks(len(args))+orderMemberships, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (s *Store) RemoveMembership(ctx context.Context, actor *Actor, userID, comp
 		if !had {
 			return event.Errorf(event.CodeNotFound, "this person does not belong to the company")
 		}
-		if err := actor.mayGrant(&u, Grant{companyID, old.Role}); err != nil {
+		if err := actor.mayPlace(&u, Grant{companyID, old.Role}); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, deleteMembership, userID, companyID); err != nil {

@@ -163,7 +163,7 @@ func (f *filter) addWithin(actor *Actor, p Permission, column string) {
 			f.addNothing()
 			return
 		}
-		f.add(column+` IN (SELECT company_id FROM memberships WHERE user_id = ? AND role IN (`+marks(len(roles))+`))`, append([]any{actor.ID}, roles...)...)
+		f.add(column+` IN (SELECT company_id FROM memberships WHERE user_id = ? AND role IN (`+reldb.Marks(len(roles))+`))`, append([]any{actor.ID}, roles...)...)
 	}
 }
 
@@ -177,9 +177,6 @@ func (a *Actor) rolesWith(row *permissionRow) (list []any) {
 	}
 	return list
 }
-
-// marks is n question marks for an IN list.
-func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 
 // firstRows ends an ordered SELECT so that it gives n rows at most.
 func firstRows(d reldb.Dialect, n int) string {

@@ -134,6 +134,9 @@ func (s *Store) user(ctx context.Context, q querier, userID uint32) (User, error
 // GetUser reads a person whom the actor may know: themselves, or somebody in a company where they may see people. Anybody else
 // is CodeNotFound.
 func (s *Store) GetUser(ctx context.Context, actor *Actor, userID uint32) (User, error) {
+	if actor.Stage != StageDone {
+		return User{}, actor.stageError()
+	}
 	u, err := s.user(ctx, s.db, userID)
 	if err == nil {
 		err = actor.see(&u)
@@ -179,7 +182,7 @@ func (s *Store) findUser(ctx context.Context, actor *Actor, ref string) (User, e
 	if actor.Stage != StageDone {
 		return User{}, actor.stageError()
 	}
-	key := nameKey(ref)
+	key := nameKey(withoutNUL(ref))
 	u, err := scanUser(s.db.QueryRow(ctx, loginQuery(key), key).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		// No username is an id by accident: names go first, as with companies.
@@ -241,7 +244,7 @@ func (s *Store) noUserNamed(ctx context.Context, actor *Actor, ref string) error
 	hint := "; `gatehouse user list` shows all"
 	if actor.Role != RoleGlobalAdmin {
 		hint = ""
-	} else if first := []rune(nameKey(ref)); len(first) > 0 {
+	} else if first := []rune(nameKey(withoutNUL(ref))); len(first) > 0 {
 		names, err := s.texts(ctx, namesLike+firstRows(s.db.Dialect(), suggestUsers), likeEscaper.Replace(string(first[:1]))+"%")
 		if err != nil {
 			return err

@@ -231,6 +231,9 @@ func (s *Store) ResetPassword(ctx context.Context, actor *Actor, userID uint32, 
 	allowed := func(u *User) error {
 		return actor.notThemselves(u, "change your password in your profile, which asks for the present one")
 	}
+	if actor.Stage != StageDone {
+		return User{}, "", actor.stageError()
+	}
 	// Once before the hash, which is work, and again within the transaction.
 	u, err := s.user(ctx, s.db, userID)
 	if err != nil {
