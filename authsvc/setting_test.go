@@ -91,7 +91,7 @@ func TestSettings(t *testing.T) {
 				t.Error("a setting that is not in the table is listed")
 			}
 		}
-		if log := trail(t, s); strings.Count(log, "setting.change") != 10 || !strings.Contains(log, `password_min_length | {"value":"12"} | {"value":"16"}`) {
+		if log := trailText(t, s); strings.Count(log, "setting.change") != 10 || !strings.Contains(log, `password_min_length | {"value":"12"} | {"value":"16"}`) {
 			t.Errorf("the trail tells of %d changes, want 10, with before and after:\n%s", strings.Count(log, "setting.change"), log)
 		}
 		for _, role := range []authsvc.Role{authsvc.RoleAdmin, authsvc.RoleUser} {
@@ -141,7 +141,7 @@ func TestRegistration(t *testing.T) {
 		} {
 			wantCode(t, "a taken name", s.RegisterUser(ctx, guest, again), "")
 		}
-		if n := strings.Count(trail(t, s), "user.register | failure"); n != 3 || hashOf(t, s, u.ID) != hash {
+		if n := strings.Count(trailText(t, s), "user.register | failure"); n != 3 || hashOf(t, s, u.ID) != hash {
 			t.Errorf("%d refusals in the trail, want 3; or the account was changed", n)
 		}
 		if list, err := s.ListUsers(ctx, operator, authsvc.UserFilter{State: authsvc.UserWaiting}, authsvc.Page{}); err != nil || len(list.Users) != 1 {

@@ -253,7 +253,7 @@ func (s *Store) ResetPassword(ctx context.Context, actor *Actor, userID uint32, 
 		return User{}, "", err
 	}
 	u, err = s.changeUser(ctx, actor, userID, "password.reset", allowed, func(tx *auditedTx, u *User) error {
-		if _, err := tx.Exec(ctx, resetPassword, hash, flag(true), millis(tx.now), u.ID); err != nil {
+		if _, err := tx.Exec(ctx, resetPassword, hash, smallint(true), millis(tx.now), u.ID); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, revokeTokens, millis(tx.now), u.ID)

@@ -158,7 +158,7 @@ func (s *Store) createPerson(ctx context.Context, tx *auditedTx, action string, 
 		return User{}, err
 	}
 	id, err := tx.Insert(ctx, insertPerson, p.username, p.usernameKey, p.email, p.emailKey, p.display, p.hash, string(p.role), string(p.policy),
-		flag(p.mustChange), now, approved, now)
+		smallint(p.mustChange), now, approved, now)
 	if err != nil {
 		return User{}, err
 	}
@@ -211,8 +211,8 @@ func taken(field string) error {
 	return &event.Error{Code: event.CodeConflict, Field: field, Message: "is another account's: choose a different one"}
 }
 
-// flag is a truth as the tables hold it.
-func flag(b bool) int {
+// smallint is a truth as the tables hold it.
+func smallint(b bool) int {
 	if b {
 		return 1
 	}

@@ -1,6 +1,7 @@
 package authsvc_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -11,8 +12,16 @@ import (
 // goodPassword is one that the default policy takes.
 const goodPassword = "plover-Teapot-91-quartz"
 
+// tester is what a plain test and one run of a property have in common.
+type tester interface {
+	Helper()
+	Context() context.Context
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // mustPerson makes a person as an operator would, with a password that need not be changed.
-func mustPerson(t testing.TB, s *authsvc.Store, name string, role authsvc.Role, grants ...authsvc.Grant) authsvc.User {
+func mustPerson(t tester, s *authsvc.Store, name string, role authsvc.Role, grants ...authsvc.Grant) authsvc.User {
 	t.Helper()
 	u, temporary, err := s.CreateUser(t.Context(), operator, authsvc.NewUser{
 		Username: name, Email: name + "@example.com", Role: role, Password: goodPassword, KeepPassword: true, Memberships: grants,
@@ -27,7 +36,7 @@ func mustPerson(t testing.TB, s *authsvc.Store, name string, role authsvc.Role, 
 }
 
 // as is the actor of a request by a person who has signed in fully.
-func as(t testing.TB, s *authsvc.Store, u authsvc.User) *authsvc.Actor {
+func as(t tester, s *authsvc.Store, u authsvc.User) *authsvc.Actor {
 	t.Helper()
 	a, err := s.ActorFor(t.Context(), u.ID, authsvc.Claim{SecondFactor: true, Scopes: authsvc.AllScopes, Via: "session 1"})
 	if err != nil {
@@ -48,8 +57,8 @@ func wantCode(t testing.TB, what string, err error, code event.Code) {
 	}
 }
 
-// trail is the whole audit trail as text, to look for what must or must not be in it.
-func trail(t testing.TB, s *authsvc.Store) string {
+// trailText is the whole audit trail as text, to look for what must or must not be in it.
+func trailText(t testing.TB, s *authsvc.Store) string {
 	t.Helper()
 	rows, err := s.DB().Query(t.Context(), `SELECT action, outcome, actor_name, company_id, target_name, before_json, after_json, detail FROM audit_log ORDER BY seq`)
 	if err != nil {

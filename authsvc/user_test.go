@@ -31,7 +31,7 @@ func TestUsers(t *testing.T) {
 			len(u.Memberships) != 1 || u.Memberships[0].CompanyName != "Acme" || u.Memberships[0].Role != authsvc.RoleCompanyAdmin {
 			t.Errorf("created: %+v", u)
 		}
-		if len(temporary) < 20 || strings.Contains(trail(t, s), temporary) {
+		if len(temporary) < 20 || strings.Contains(trailText(t, s), temporary) {
 			t.Errorf("temporary password %q, or it is in the audit trail", temporary)
 		}
 		hash := hashOf(t, s, u.ID)
@@ -178,10 +178,10 @@ func TestUsers(t *testing.T) {
 		wantCode(t, "reset of one's own password", err, event.CodeForbidden)
 		_, err = s.ResetMFA(ctx, as(t, s, boss), boss.ID)
 		wantCode(t, "reset of one's own second factor", err, event.CodeForbidden)
-		if log := trail(t, s); strings.Contains(log, temporary) || strings.Contains(log, "$2a$") || strings.Contains(log, goodPassword) {
+		if log := trailText(t, s); strings.Contains(log, temporary) || strings.Contains(log, "$2a$") || strings.Contains(log, goodPassword) {
 			t.Errorf("a secret is in the audit trail:\n%s", log)
 		}
-		if log := trail(t, s); !strings.Contains(log, "user.create | success | test | "+fmt.Sprint(acme.ID)+" | Ada Lovelace") ||
+		if log := trailText(t, s); !strings.Contains(log, "user.create | success | test | "+fmt.Sprint(acme.ID)+" | Ada Lovelace") ||
 			!strings.Contains(log, `password.reset | success | boss`) || !strings.Contains(log, "membership.set | success | test | "+fmt.Sprint(acme.ID)) {
 			t.Errorf("the audit trail lacks what was done:\n%s", log)
 		}
@@ -241,7 +241,7 @@ func TestDeleteUser(t *testing.T) {
 		wantCode(t, "delete again", s.DeleteUser(ctx, operator, u.ID), event.CodeNotFound)
 		_, err = s.ActorFor(ctx, u.ID, authsvc.Claim{Scopes: authsvc.AllScopes})
 		wantCode(t, "a deleted person's request", err, event.CodeUnauthorized)
-		if log := trail(t, s); !strings.Contains(log, "user.delete | success | test | "+fmt.Sprint(acme.ID)+` | ada | {"username":"ada"`) {
+		if log := trailText(t, s); !strings.Contains(log, "user.delete | success | test | "+fmt.Sprint(acme.ID)+` | ada | {"username":"ada"`) {
 			t.Errorf("the trail does not say who was deleted:\n%s", log)
 		}
 		if again := mustPerson(t, s, "ada", authsvc.RoleUser); again.ID == u.ID {
@@ -381,7 +381,7 @@ func TestLastGlobalAdmin(t *testing.T) {
 	})
 }
 
-func exec(t testing.TB, s *authsvc.Store, query string, args ...any) {
+func exec(t tester, s *authsvc.Store, query string, args ...any) {
 	t.Helper()
 	if _, err := s.DB().Writer().ExecContext(t.Context(), s.DB().Dialect().Rebind(query), args...); err != nil {
 		t.Fatalf("%s: %v", query, err)
