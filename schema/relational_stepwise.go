@@ -274,7 +274,7 @@ func (d *stepwiseDriver) Version() (int, bool, error) {
 	if err != nil || v == 0 {
 		return database.NilVersion, false, err
 	}
-	return int(v), false, nil //nolint:gosec // versions count up from 1
+	return int(v), false, nil
 }
 
 // Drop is the library's "remove everything", which Gatehouse never does.

@@ -37,6 +37,7 @@ type migrateState struct {
 	Latest   uint     `json:"latest"`
 	Pending  []string `json:"pending"`
 	Newer    bool     `json:"newer_than_this_build"`
+	CutOff   bool     `json:"cut_off"` // a migration stopped half way: up finishes it
 }
 
 // migrateTarget is one database that migrate works on.
@@ -218,13 +219,13 @@ func eventsTarget(events *schema.ClickHouse, db *reldb.DB, database string) migr
 
 func eventsState(ctx context.Context, events *schema.ClickHouse) (migrateState, error) {
 	st, err := events.Status(ctx)
-	return migrateState{Name: "events", Database: st.Database, Version: st.Version, Latest: st.Latest, Pending: st.Pending, Newer: st.Newer}, err
+	return migrateState{Name: "events", Database: st.Database, Version: st.Version, Latest: st.Latest, Pending: st.Pending, Newer: st.Newer, CutOff: st.Dirty}, err
 }
 
 func relationalTarget(r *schema.Relational) migrateTarget {
 	return migrateTarget{name: "relational", runner: r, state: func(ctx context.Context) (migrateState, error) {
 		st, err := r.Status(ctx)
-		return migrateState{Name: "relational", Database: st.Database, Version: st.Version, Latest: st.Latest, Pending: st.Pending, Newer: st.Newer}, err
+		return migrateState{Name: "relational", Database: st.Database, Version: st.Version, Latest: st.Latest, Pending: st.Pending, Newer: st.Newer, CutOff: st.Dirty}, err
 	}}
 }
 
@@ -310,6 +311,8 @@ func newMigrateStatusCommand(c *cli) *cobra.Command {
 				switch {
 				case st.Newer:
 					state = "migrated by a newer Gatehouse"
+				case st.CutOff:
+					state = "a migration was cut off, run up to finish it"
 				case len(st.Pending) > 0:
 					state = fmt.Sprintf("%d pending", len(st.Pending))
 				}

@@ -102,6 +102,7 @@ func newRootCommand(c *cli) *cobra.Command {
 		newBenchCommand(),
 		newCompanyCommand(c),
 		newConfigCommand(c),
+		newDBCommand(c),
 		newEngineCommand(),
 		newImportCommand(c.openImport),
 		newKeyCommand(c),

@@ -31,7 +31,7 @@ var schemes = map[string]Dialect{
 }
 
 // examples are shown where an address lacks something.
-var examples = map[Dialect]string{
+var examples = map[Dialect]string{ //nolint:gosec // patterns to follow, with no password in them
 	SQLite:    "sqlite:///var/lib/gatehouse/gatehouse.db",
 	Postgres:  "postgresql://user:password@host:5432/gatehouse",
 	MySQL:     "mysql://user:password@host:3306/gatehouse",
