@@ -256,8 +256,11 @@ func (s *Store) ResetPassword(ctx context.Context, actor *Actor, userID uint32, 
 		if _, err := tx.Exec(ctx, resetPassword, hash, smallint(true), millis(tx.now), u.ID); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, revokeTokens, millis(tx.now), u.ID)
-		return err
+		if _, err := tx.Exec(ctx, revokeTokens, millis(tx.now), u.ID); err != nil {
+			return err
+		}
+		// Who was locked out by somebody's guessing is let in with it.
+		return clearLockout(ctx, tx.Tx, AccountSubject(u.ID))
 	})
 	if err != nil {
 		return User{}, "", err
