@@ -10,6 +10,7 @@ import (
 	"hash"
 	"strings"
 	"time"
+	"unicode/utf16"
 
 	"gatehouse/internal/reldb"
 )
@@ -76,7 +77,7 @@ type auditedTx struct {
 // update runs fn in a transaction by actor that may record entries.
 func (s *Store) update(ctx context.Context, actor *Actor, fn func(*auditedTx) error) error {
 	return s.db.Update(ctx, func(tx *reldb.Tx) error {
-		a, err := beginAudited(ctx, tx, actor, s.now())
+		a, err := beginAudited(ctx, tx, actor, s.now)
 		if err != nil {
 			return err
 		}
@@ -87,11 +88,12 @@ func (s *Store) update(ctx context.Context, actor *Actor, fn func(*auditedTx) er
 	})
 }
 
-func beginAudited(ctx context.Context, tx *reldb.Tx, actor *Actor, now time.Time) (*auditedTx, error) {
-	a := &auditedTx{Tx: tx, actor: actor, now: now}
+func beginAudited(ctx context.Context, tx *reldb.Tx, actor *Actor, now func() time.Time) (*auditedTx, error) {
 	if _, err := tx.Exec(ctx, lockAudit); err != nil {
 		return nil, err
 	}
+	// The clock is read under the lock, so that times are in the order of the entries as far as the clocks of the servers agree.
+	a := &auditedTx{Tx: tx, actor: actor, now: now()}
 	if err := tx.QueryRow(ctx, readAudit).Scan(&a.seq, &a.hash); err != nil {
 		return nil, fmt.Errorf("read the head of the audit trail: %w", err)
 	}
@@ -120,10 +122,10 @@ func (tx *auditedTx) record(ctx context.Context, e Entry) error {
 		e.Outcome = Succeeded
 	}
 	row := auditRow{
-		seq: tx.seq + 1, at: millis(tx.now), action: e.Action, outcome: string(e.Outcome),
+		seq: tx.seq + 1, at: millis(tx.now), action: clip(e.Action, 64), outcome: clip(string(e.Outcome), 16),
 		actorKind: string(tx.actor.Kind), actorID: int64(tx.actor.ID), actorName: clip(tx.actor.Name, maxName), company: int64(e.Company),
-		targetKind: e.TargetKind, targetID: clip(e.TargetID, 64), targetName: clip(e.TargetName, maxName),
-		via: clip(tx.actor.Via, 100), requestID: clip(tx.actor.RequestID, 64), before: before, after: after, detail: clip(e.Detail, 1000),
+		targetKind: clip(e.TargetKind, 32), targetID: clip(e.TargetID, 64), targetName: clip(e.TargetName, maxName),
+		via: clip(tx.actor.Via, 100), requestID: clip(tx.actor.RequestID, 64), before: before, after: after, detail: clip(e.Detail, maxAuditDetail),
 		prevHash: tx.hash,
 	}
 	if tx.actor.Address.IsValid() {
@@ -143,6 +145,14 @@ func (s *Store) Record(ctx context.Context, actor *Actor, e Entry) error {
 	return fail(s.update(ctx, actor, func(tx *auditedTx) error { return tx.record(ctx, e) }), "record in the audit trail")
 }
 
+// Limits of an entry: its columns hold no more, and one act must not fill the trail.
+const (
+	maxAuditJSON   = 16_000 // bytes of Before and of After
+	maxAuditDetail = 1000   // characters
+)
+
+// auditJSON is v as the trail keeps it. The text is hashed as it stands, so it needs no canonical form; what is too long is left out
+// with its size and hash, by which a copy kept elsewhere can be recognised.
 func auditJSON(v any) (string, error) {
 	if v == nil {
 		return "", nil
@@ -150,6 +160,10 @@ func auditJSON(v any) (string, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return "", fmt.Errorf("BUG: entry of the audit trail: %w", err)
+	}
+	if len(text) > maxAuditJSON {
+		sum := sha256.Sum256(text)
+		return fmt.Sprintf(`{"left_out_bytes":%d,"sha256":"%x"}`, len(text), sum), nil
 	}
 	return string(text), nil
 }
@@ -176,15 +190,16 @@ func sumInt(h hash.Hash, n int64) {
 	_, _ = h.Write(b[:])                        // never fails
 }
 
-// clip shortens a text to what its column holds, in characters, and makes it valid UTF-8 without NUL, which PostgreSQL refuses.
+// clip shortens a text to what its column holds and makes it valid UTF-8 without NUL, which PostgreSQL refuses. The limit is in units of
+// UTF-16, as SQL Server counts: characters beyond the first 65,536 are two. The other databases count characters, of which there are
+// never more.
 func clip(text string, limit int) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 	n := 0
-	for i := range text {
-		if n == limit {
+	for i, r := range text {
+		if n += utf16.RuneLen(r); n > limit {
 			return text[:i]
 		}
-		n++
 	}
 	return text
 }

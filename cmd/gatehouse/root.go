@@ -99,11 +99,13 @@ func newRootCommand(c *cli) *cobra.Command {
 	flags.StringVar(&c.dataDir, "data", defaultData, "data directory (also $GATEHOUSE_DATA)")
 	flags.StringVar(&c.configFile, "config", c.getenv("GATEHOUSE_CONFIG"), "settings file (also $GATEHOUSE_CONFIG; default config.ini in the data directory)")
 	root.AddCommand(
+		newAuditCommand(c),
 		newBenchCommand(),
 		newCompanyCommand(c),
 		newConfigCommand(c),
 		newDBCommand(c),
 		newEngineCommand(),
+		newErrorsCommand(c),
 		newImportCommand(c.openImport),
 		newKeyCommand(c),
 		newMigrateCommand(c),

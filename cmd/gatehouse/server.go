@@ -42,6 +42,7 @@ type serverOptions struct {
 type server struct {
 	serverOptions
 
+	trails    trails
 	first     authsvc.FirstStart
 	spool     *spool.Spool
 	store     *authsvc.Store
@@ -87,6 +88,7 @@ const (
 // startServer opens everything and serves. Close ends it, also after an error.
 func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 	s := &server{serverOptions: o, fatal: make(chan error, 4)}
+	s.keepErrors()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -116,7 +118,7 @@ func (s *server) tellWhere(context.Context) error {
 func (s *server) openSpool(context.Context) (err error) {
 	// First of all: its lock is what keeps two servers from one data directory.
 	s.spool, err = spool.Open(filepath.Join(s.dataDir, dirSpool), spool.Options{
-		MaxBytes: int64(s.cfg.Spool.MaxBytes), SegmentSize: int64(s.cfg.Spool.SegmentSize), Logger: s.log,
+		MaxBytes: int64(s.cfg.Spool.MaxBytes), SegmentSize: int64(s.cfg.Spool.SegmentSize), Logger: s.logger("spool"),
 	})
 	if errors.Is(err, spool.ErrLocked) {
 		return newBusyError(s.dataDir, err)
@@ -141,7 +143,8 @@ func (s *server) openStore(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	s.keys, err = s.store.NewResolver(ctx, s.log)
+	s.startTrails(ctx)
+	s.keys, err = s.store.NewResolver(ctx, s.logger("keys"))
 	return err
 }
 
@@ -185,7 +188,7 @@ func eventLayout(cfg *config.Config) schema.Layout {
 }
 
 func (s *server) openEventStore(ctx context.Context) error {
-	o, e, err := openClickHouse(ctx, s.dataDir, s.cfg, s.log)
+	o, e, err := openClickHouse(ctx, s.dataDir, s.cfg, s.logger("engine"))
 	if err != nil {
 		return err
 	}
@@ -280,6 +283,9 @@ func (s *server) Close() error {
 	}
 	if s.engine != nil {
 		part("engine", s.engine.Close)
+	}
+	if s.trails.stop != nil {
+		part("error log", s.stopTrails)
 	}
 	if s.store != nil {
 		part("database", s.store.Close)

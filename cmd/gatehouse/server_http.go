@@ -61,7 +61,7 @@ func (s *server) openIntake(context.Context) (err error) {
 		},
 		Behind:  []ingest.Probe{{Name: "writer", Check: s.writerGetsOn}},
 		Limiter: newEventLimiter(s.cfg.Ingest.RateLimit),
-		Log:     s.log,
+		Log:     s.logger("ingest"),
 	})
 	return err
 }
@@ -146,7 +146,7 @@ func (s *server) publicRoutes() (*mux.Router, error) {
 
 // mountQueries puts reports and search on r, for the companies that auth allows.
 func (s *server) mountQueries(r *mux.Router, auth query.Authenticator) error {
-	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.log, Extra: intakeOperations()})
+	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.logger("query"), Extra: intakeOperations()})
 	if err != nil {
 		return err
 	}

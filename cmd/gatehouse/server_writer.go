@@ -26,7 +26,7 @@ func (s *server) startWriter(ctx context.Context) error {
 	o := ingest.WriterOptions{
 		Dir:       filepath.Join(s.dataDir, dirWriter),
 		BlockRows: s.cfg.Ingest.BlockRows, BlockDelay: s.cfg.Ingest.BlockDelay, Parallel: s.cfg.Ingest.Writers,
-		Cluster: s.cfg.ClickHouse.Cluster, RetentionMonths: s.cfg.Ingest.RetentionMonths, Logger: s.log,
+		Cluster: s.cfg.ClickHouse.Cluster, RetentionMonths: s.cfg.Ingest.RetentionMonths, Logger: s.logger("writer"),
 		OnInsert: func(rows int, took time.Duration) { s.metrics.ObserveInsert(took, rows, nil) },
 		OnResult: s.written,
 	}

@@ -1,0 +1,89 @@
+package authsvc
+
+import (
+	"context"
+	"time"
+)
+
+// actionPurge is how the trail tells that its oldest entries were removed.
+const actionPurge = "audit.purge"
+
+// purgeChunk is how many entries go in one transaction: meanwhile nobody else can be recorded.
+const purgeChunk = 2000
+
+// purgeRecord is what the trail tells of a removal: where it begins since. VerifyAudit holds the head against it.
+type purgeRecord struct {
+	Removed int64     `json:"removed"`
+	Before  time.Time `json:"before"`
+	First   int64     `json:"first_seq"`
+	Start   string    `json:"first_hash"`
+}
+
+const (
+	selectOldest = `SELECT seq, at, hash FROM audit_log WHERE seq >= ? ORDER BY seq`
+	deleteOldest = `DELETE FROM audit_log WHERE seq >= ? AND seq < ?`
+	moveFirst    = `UPDATE audit_head SET first_seq = ?, first_hash = ? WHERE id = 1`
+)
+
+// PurgeAudit removes entries from before a time, from the beginning of the trail to the first that is newer, and tells how many. The
+// trail keeps the hash of the last that went, so that the rest can still be verified, and an entry about it. An error leaves removed what
+// was removed so far.
+func (s *Store) PurgeAudit(ctx context.Context, actor *Actor, before time.Time) (int64, error) {
+	if err := actor.Require(PermChangeSettings, 0); err != nil {
+		return 0, err
+	}
+	var removed int64
+	for {
+		var n int64
+		err := s.update(ctx, actor, func(tx *auditedTx) (err error) {
+			n, err = s.purgeChunk(ctx, tx, before)
+			return err
+		})
+		if err != nil {
+			return removed, fail(err, "remove old entries of the audit trail")
+		}
+		removed += n
+		if n < purgeChunk {
+			return removed, nil
+		}
+	}
+}
+
+func (s *Store) purgeChunk(ctx context.Context, tx *auditedTx, before time.Time) (int64, error) {
+	head, err := auditHead(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	record := purgeRecord{Before: before.UTC(), First: head.First, Start: head.Start}
+	rows, err := tx.Query(ctx, selectOldest+firstRows(tx.Dialect(), purgeChunk), head.First)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var seq, at int64
+		var hash string
+		if err := rows.Scan(&seq, &at, &hash); err != nil {
+			return 0, err
+		}
+		// A gap is for VerifyAudit to find: what is behind it stays, so that it can.
+		if at >= millis(before) || seq != record.First {
+			break
+		}
+		record.First, record.Start = seq+1, hash
+		record.Removed++
+	}
+	if err := rows.Err(); err != nil || record.Removed == 0 {
+		return 0, err
+	}
+	if err := rows.Close(); err != nil {
+		return 0, err
+	}
+	if _, err := tx.Exec(ctx, deleteOldest, head.First, record.First); err != nil {
+		return 0, err
+	}
+	if _, err := tx.Exec(ctx, moveFirst, record.First, record.Start); err != nil {
+		return 0, err
+	}
+	return record.Removed, tx.record(ctx, Entry{Action: actionPurge, TargetKind: "audit", After: record})
+}

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gatehouse/authsvc"
+	"gatehouse/event"
+)
+
+const auditHelp = `The audit trail tells who did what, when and from where: sign-ins, changes to people, companies, keys and
+settings, exports, SQL. Nothing in it can be changed; each entry carries a hash over itself and all before it,
+so that "audit verify" finds what was changed in the database behind Gatehouse's back.
+
+Whoever can write to the database can also calculate all hashes anew. Against that, keep what "audit head"
+prints somewhere else from time to time, and give it to "audit verify --anchor" later.`
+
+func newAuditCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Read, check and export the audit trail",
+		Long:  auditHelp,
+		Args:  groupArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newAuditListCommand(c), newAuditVerifyCommand(c), newAuditHeadCommand(c), newAuditExportCommand(c))
+	return cmd
+}
+
+// auditFlags are the filters that listing and exporting have in common.
+type auditFlags struct {
+	want                    authsvc.AuditFilter
+	company, since, until   string
+	outcome, kind, fromAddr string
+}
+
+func (a *auditFlags) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&a.want.Action, "action", "", "only this action, such as key.create, or with \"key\" all on keys")
+	f.StringVar(&a.outcome, "outcome", "", "only success, failure or denied")
+	f.StringVar(&a.want.Actor, "actor", "", "only by whoever has this in the name")
+	f.StringVar(&a.kind, "actor-kind", "", "only by a person, key, local (command line), system or nobody (not signed in)")
+	f.StringVar(&a.company, "company", "", "only what concerns this company: a name or an id")
+	f.StringVar(&a.want.TargetKind, "target-kind", "", "only what was done to a user, company, key, setting, …")
+	f.StringVar(&a.want.TargetID, "target-id", "", "only what was done to the one with this id")
+	f.StringVar(&a.fromAddr, "address", "", "only from this address")
+	f.StringVar(&a.want.RequestID, "request", "", "only what this request did")
+	f.StringVar(&a.want.Text, "text", "", "only with this in a name, address or detail")
+	f.StringVar(&a.since, "since", "", "only since a day or time in UTC, or 90d or 12h before now")
+	f.StringVar(&a.until, "until", "", "only before a day or time in UTC, or 90d or 12h before now")
+}
+
+// filter reads the flags.
+func (a *auditFlags) filter(cmd *cobra.Command, store *authsvc.Store) (authsvc.AuditFilter, error) {
+	want := a.want
+	want.Outcome, want.ActorKind = authsvc.Outcome(a.outcome), authsvc.ActorKind(a.kind)
+	if a.fromAddr != "" {
+		address, err := netip.ParseAddr(a.fromAddr)
+		if err != nil {
+			return want, usageError{event.FieldError("address", "%q is not an IP address", a.fromAddr)}
+		}
+		want.Address = address
+	}
+	for _, t := range []struct {
+		name, text string
+		to         *time.Time
+	}{{"since", a.since, &want.From}, {"until", a.until, &want.To}} {
+		at, err := parseSince(t.name, t.text, time.Now())
+		if err != nil {
+			return want, usageError{err}
+		}
+		if at != nil {
+			*t.to = *at
+		}
+	}
+	if a.company != "" {
+		owner, err := store.FindCompany(cmd.Context(), a.company)
+		if err != nil {
+			return want, err
+		}
+		want.Company = owner.ID
+	}
+	return want, nil
+}
+
+// each calls fn for every page of entries, newest first, until limit entries have come (0: all).
+func (a *auditFlags) each(cmd *cobra.Command, store *authsvc.Store, limit int, fn func([]authsvc.AuditRecord) error) error {
+	want, err := a.filter(cmd, store)
+	if err != nil {
+		return err
+	}
+	for page := (authsvc.Page{Limit: authsvc.MaxPage}); ; {
+		if limit > 0 {
+			page.Limit = min(limit, authsvc.MaxPage)
+		}
+		list, next, err := store.ListAudit(cmd.Context(), localActor(), want, page)
+		if err != nil {
+			return err
+		}
+		if err := fn(list); err != nil {
+			return err
+		}
+		if limit > 0 {
+			limit -= len(list)
+		}
+		if page.Cursor = next; next == "" || limit == 0 && len(list) == page.Limit {
+			return nil
+		}
+	}
+}
+
+func newAuditListCommand(c *cli) *cobra.Command {
+	var flags auditFlags
+	var limit int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List entries of the audit trail, newest first",
+		Example: `  gatehouse audit list --action session.sign_in --outcome failure --since 24h
+  gatehouse audit list --company Acme --action key --json`,
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 {
+				return usageError{errors.New("--limit must be at least 1; \"audit export\" gives all")}
+			}
+			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+				all := []authsvc.AuditRecord{}
+				if err := flags.each(cmd, store, limit, func(list []authsvc.AuditRecord) error {
+					all = append(all, list...)
+					return nil
+				}); err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), all)
+				}
+				return printAudit(cmd.OutOrStdout(), all)
+			})
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().IntVar(&limit, "limit", 50, "how many entries")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array, with what was before and after")
+	return cmd
+}
+
+func printAudit(w io.Writer, list []authsvc.AuditRecord) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SEQ\tTIME\tACTION\tOUTCOME\tBY\tTARGET\tFROM\tDETAIL")
+	for i := range list {
+		r := &list[i]
+		target := r.TargetKind
+		if r.TargetName != "" {
+			target += " " + r.TargetName
+		} else if r.TargetID != "" {
+			target += " " + r.TargetID
+		}
+		by := r.ActorName
+		if r.ActorKind != authsvc.ActorPerson {
+			by += " (" + string(r.ActorKind) + ")"
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Seq, r.At.Format("2006-01-02 15:04:05Z"), printable(r.Action), r.Outcome,
+			short(by, 40), short(target, 50), r.Address, short(r.Detail, 80))
+	}
+	return t.Flush()
+}
+
+func newAuditHeadCommand(c *cli) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "head",
+		Short: "Print the newest entry's number and hash, to be kept elsewhere",
+		Long: `Print the number and hash of the newest entry as SEQ:HASH. Kept where those who can change the database cannot
+reach, it later shows with "gatehouse audit verify --anchor" that nothing up to there was changed.`,
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+				head, err := store.AuditHead(cmd.Context(), localActor())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), head)
+				}
+				if head.Last.Seq == 0 {
+					return event.Errorf(event.CodeNotFound, "the audit trail has no entries yet")
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), head.Last)
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print as JSON, with where the trail begins")
+	return cmd
+}
+
+func newAuditVerifyCommand(c *cli) *cobra.Command {
+	var anchors []string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check that nothing in the audit trail was changed, removed or put in",
+		Long:  auditHelp + "\n\nThe exit status is 1 when the trail is broken; the first place is told. It may run while the server does.",
+		Example: `  gatehouse audit verify
+  gatehouse audit verify --anchor 1234:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			known := make([]authsvc.AuditAnchor, len(anchors))
+			for i, text := range anchors {
+				var err error
+				if known[i], err = authsvc.ParseAuditAnchor(text); err != nil {
+					return usageError{err}
+				}
+			}
+			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+				check, err := store.VerifyAudit(cmd.Context(), localActor(), known...)
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					if err := printJSON(cmd.OutOrStdout(), check); err != nil {
+						return err
+					}
+				}
+				if check.Broken != nil {
+					return fmt.Errorf("the audit trail is BROKEN at entry %d: %s", check.Broken.Seq, check.Broken.Problem)
+				}
+				if asJSON {
+					return nil
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "The audit trail is whole: %d entries, from %d to %d.\nKeep this elsewhere, for --anchor:\n%s\n",
+					check.Entries, check.Head.First, check.Head.Last.Seq, check.Head.Last)
+				return err
+			})
+		},
+	}
+	cmd.Flags().StringArrayVar(&anchors, "anchor", nil, "SEQ:HASH that \"gatehouse audit head\" printed earlier; may be given several times")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON")
+	return cmd
+}
+
+func newAuditExportCommand(c *cli) *cobra.Command {
+	var flags auditFlags
+	var file string
+	cmd := &cobra.Command{
+		Use:   "export",
+		Short: "Write entries as JSON, one a line, newest first",
+		Example: `  gatehouse audit export --since 2026-01-01 --until 2026-02-01 --out january.ndjson
+  gatehouse audit export | gzip > trail.ndjson.gz`,
+		Args: exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			out := cmd.OutOrStdout()
+			if file != "" {
+				f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+				if err != nil {
+					return fmt.Errorf("write the export: %w", err)
+				}
+				defer func() { err = errors.Join(err, f.Close()) }()
+				out = f
+			}
+			w := bufio.NewWriter(out)
+			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+				n := 0
+				if err := flags.each(cmd, store, 0, func(list []authsvc.AuditRecord) error {
+					for i := range list {
+						if err := printJSON(w, &list[i]); err != nil {
+							return err
+						}
+					}
+					n += len(list)
+					return nil
+				}); err != nil {
+					return err
+				}
+				if err := w.Flush(); err != nil {
+					return err
+				}
+				return store.Record(cmd.Context(), localActor(), authsvc.Entry{
+					Action: "audit.export", TargetKind: "audit", Detail: fmt.Sprintf("%d entries", n),
+				})
+			})
+		},
+	}
+	flags.add(cmd)
+	cmd.Flags().StringVar(&file, "out", "", "a new file to write to (default standard output)")
+	return cmd
+}
