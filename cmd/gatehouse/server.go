@@ -67,12 +67,13 @@ type server struct {
 	writerDone chan error
 	fatal      chan error // what ends the server by itself
 
-	bound      net.Listener // taken and not yet served
-	control    *http.Server
-	public     *http.Server
-	controlAt  string
-	controlDir string // made for the socket where the data directory's path is too long for one
-	url        string
+	bound         net.Listener // taken and not yet served
+	boundRedirect net.Listener // the same for plain HTTP, if any
+	control       *http.Server
+	public        *http.Server
+	controlAt     string
+	controlDir    string // made for the socket where the data directory's path is too long for one
+	url           string
 }
 
 // directories and files of the data directory.
@@ -258,8 +259,10 @@ func (s *server) Close() error {
 	if s.public != nil {
 		part("listener", func() error { return shutdown(ctx, s.public) })
 	}
-	if s.bound != nil {
-		part("listener", s.bound.Close)
+	for _, l := range []net.Listener{s.bound, s.boundRedirect} {
+		if l != nil {
+			part("listener", l.Close)
+		}
 	}
 	if s.control != nil {
 		part("control socket", func() error { return shutdown(ctx, s.control) })

@@ -17,9 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"gatehouse/authsvc"
-	"gatehouse/dashboards"
 	"gatehouse/event"
 	"gatehouse/ingest"
+	"gatehouse/internal/edge"
 	"gatehouse/query"
 )
 
@@ -121,32 +121,9 @@ func (s *server) internalPrincipal(ctx context.Context, company, site string) (i
 	return p, nil
 }
 
-// publicHandler is what the network reaches.
-func (s *server) publicHandler() (http.Handler, error) {
-	r, err := s.publicRoutes()
-	if err != nil {
-		return nil, err
-	}
-	// Not a prefix of everything: that would make 404 of the router's 405.
-	pages := dashboards.Handler()
-	r.Handle("/", pages)
-	r.PathPrefix("/assets/").Handler(pages)
-	return s.intake.Fast(r), nil
-}
-
-func (s *server) publicRoutes() (*mux.Router, error) {
-	r := mux.NewRouter()
-	s.intake.Mount(r)
-	r.Handle("/metrics", ingest.MetricsHandler(s.registry, ingest.MetricsAccess{Loopback: true})).Methods(http.MethodGet)
-	if err := s.mountQueries(r, s.companyOfKey); err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
 // mountQueries puts reports and search on r, for the companies that auth allows.
 func (s *server) mountQueries(r *mux.Router, auth query.Authenticator) error {
-	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.logger("query"), Extra: intakeOperations()})
+	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.logger("query"), RequestID: edge.RequestID, Extra: intakeOperations()})
 	if err != nil {
 		return err
 	}

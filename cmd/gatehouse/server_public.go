@@ -1,0 +1,88 @@
+package main
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/mux"
+
+	"gatehouse/dashboards"
+	"gatehouse/ingest"
+	"gatehouse/internal/edge"
+	"gatehouse/query"
+)
+
+// maxBody bounds the bodies of requests that bring no events: forms and small JSON objects.
+const maxBody = 1 << 20
+
+// publicHandler is what the network reaches.
+func (s *server) publicHandler() (http.Handler, error) {
+	r, err := s.publicRoutes()
+	if err != nil {
+		return nil, err
+	}
+	// Not a prefix of everything: that would make 404 of the router's 405.
+	pages := dashboards.Handler()
+	r.Handle("/", pages)
+	r.PathPrefix("/assets/").Handler(pages)
+	inAPI, elsewhere := r.NotFoundHandler, http.HandlerFunc(edge.NotFound)
+	r.NotFoundHandler = byAPI(inAPI, elsewhere)
+	r.MethodNotAllowedHandler = byAPI(r.MethodNotAllowedHandler, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Allow", strings.Join(methodsAt(r, req), ", "))
+		edge.Fail(w, req, http.StatusMethodNotAllowed, "method", "this address does not take that kind of request")
+	}))
+	h, err := edge.Compress(edge.LimitBody(r, maxBody, bringsEvents), isCompressed)
+	if err != nil {
+		return nil, err
+	}
+	return s.newEdge().Handler(s.intake.Fast(h)), nil
+}
+
+// byAPI leaves errors under /api/ to the API.
+func byAPI(api, elsewhere http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path+"/", "/api/") {
+			api.ServeHTTP(w, r)
+			return
+		}
+		elsewhere.ServeHTTP(w, r)
+	})
+}
+
+// bringsEvents tells the requests whose size the intake bounds.
+func bringsEvents(r *http.Request) bool {
+	return r.Method == http.MethodPost && (r.URL.Path == ingest.PathEvents || r.URL.Path == ingest.PathLogEvent)
+}
+
+// isCompressed tells what may be compressed, see edge.Compress: reports, events and static files, in none of which a secret
+// ever stands. A page with a form must never come here.
+func isCompressed(r *http.Request) bool {
+	if r.Method != http.MethodGet {
+		return false
+	}
+	path := r.URL.Path
+	return strings.HasPrefix(path, query.ReportsPath) || path == query.EventsPath || path == query.OpenAPIPath || strings.HasPrefix(path, "/assets/")
+}
+
+func (s *server) publicRoutes() (*mux.Router, error) {
+	r := mux.NewRouter()
+	s.intake.Mount(r)
+	r.Handle("/metrics", s.metricsHandler()).Methods(http.MethodGet)
+	if err := s.mountQueries(r, s.companyOfKey); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// metricsHandler shows metrics to programs on this machine. A request that a proxy on this machine brought may be from anywhere;
+// the edge has taken away the headers that tell it, and says so instead.
+func (s *server) metricsHandler() http.Handler {
+	h := ingest.MetricsHandler(s.registry, ingest.MetricsAccess{Loopback: true})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if edge.FromContext(r.Context()).Forwarded {
+			edge.NotFound(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
