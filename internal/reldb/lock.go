@@ -2,6 +2,7 @@ package reldb
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ func (db *DB) WithLock(ctx context.Context, name string, fn func(ctx context.Con
 	if db.dialect == SQLite {
 		return db.withFileLock(ctx, name, fn)
 	}
-	return db.withServerLock(ctx, name, fn)
+	return db.withServerLock(ctx, name, func(ctx context.Context, _ *sql.Conn) error { return fn(ctx) })
 }
 
 // withFileLock locks a file beside the database. Whoever uses a SQLite database does so on the same machine.

@@ -43,7 +43,9 @@ func postgresLock(name string) serverLock {
 	key := int64(hash.Sum64())                     //nolint:gosec // any 64 bits will do, with whatever sign
 	return serverLock{
 		take: func(ctx context.Context, conn *sql.Conn) (bool, error) {
-			_, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, key)
+			// A machine that lost its power says nothing: without these, its lock would stay for two hours.
+			_, err := conn.ExecContext(ctx, `SELECT set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false),
+	set_config('tcp_keepalives_count', '3', false), pg_advisory_lock($1)`, key)
 			return true, err
 		},
 		free: func(ctx context.Context, conn *sql.Conn) error {
@@ -98,7 +100,7 @@ SELECT @got`, key, lockWait.Milliseconds()).Scan(&got)
 	}
 }
 
-func (db *DB) withServerLock(ctx context.Context, name string, fn func(context.Context) error) (err error) {
+func (db *DB) withServerLock(ctx context.Context, name string, fn func(context.Context, *sql.Conn) error) (err error) {
 	conn, err := db.write.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", name, err)
@@ -125,7 +127,7 @@ func (db *DB) withServerLock(ctx context.Context, name string, fn func(context.C
 			lost(fmt.Errorf("the connection that held the lock %s is gone: %w", name, err))
 		})
 	}()
-	err = fn(held)
+	err = fn(held, conn)
 	if cause := context.Cause(held); err != nil && cause != nil && !errors.Is(err, cause) {
 		err = errors.Join(err, cause)
 	}
