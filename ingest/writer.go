@@ -75,8 +75,12 @@ type WriterOptions struct {
 	// Shared says that other processes write to the same tables. Then nothing is taken from the
 	// seen index: every block is looked up and inserted under Lock, which is required.
 	Shared bool
-	// Lock excludes the other writers until release is called.
-	Lock func(ctx context.Context) (release func(), err error)
+	// Lock runs fn while it excludes the other writers. fn's context ends when it no longer does, so that
+	// another may begin: what fn has under way then is not certain. The error is fn's, or its own.
+	Lock func(ctx context.Context, fn func(ctx context.Context, held Held) error) error
+	// AbandonDelay is after how long nothing of a writer that lost the lock can begin any more: it has
+	// noticed by then, and what it had sent has arrived. It is waited when the lock was abandoned.
+	AbandonDelay time.Duration
 	// Cluster names the ClickHouse cluster behind the tables, "" for one server.
 	Cluster string
 	// RetentionMonths is after how many months ClickHouse deletes events, 0 never. Older ones are
@@ -95,6 +99,17 @@ type WriterOptions struct {
 	Clock  func() time.Time
 	// Rand gives numbers in [0, 1) to spread retries.
 	Rand func() float64
+}
+
+// Held is the lock of [WriterOptions] while it is held. Its methods are not called concurrently.
+type Held interface {
+	// Abandoned tells that the holder before did not say that all of its own is settled.
+	Abandoned() bool
+	// Check returns nil when the lock was held still after the call began.
+	Check(ctx context.Context) error
+	// Settled says that nothing that this holder or one before has begun can still arrive.
+	// It takes effect when the lock is let go in order.
+	Settled()
 }
 
 func (o WriterOptions) withDefaults() (WriterOptions, error) {

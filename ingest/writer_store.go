@@ -102,13 +102,35 @@ func (w *Writer) attempt(ctx context.Context, p *portion) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if w.opts.Shared {
-		release, err := w.opts.Lock(ctx)
-		if err != nil {
-			return fmt.Errorf("take the writers' lock: %w", err)
-		}
-		defer release()
+	if !w.opts.Shared {
+		return w.attemptAlone(ctx, p, nil)
 	}
+	done := false
+	err := w.opts.Lock(ctx, func(ctx context.Context, held Held) error {
+		if held.Abandoned() {
+			w.log.Info("another writer of this store ended without a word; waiting until nothing of it can arrive any more", slog.Duration("wait", w.opts.AbandonDelay))
+			if err := sleep(ctx, w.opts.AbandonDelay); err != nil {
+				return err
+			}
+		}
+		err := w.attemptAlone(ctx, p, held)
+		done = err == nil
+		if !p.lost {
+			held.Settled()
+		}
+		return err
+	})
+	switch {
+	case done: // the rows are in, whatever became of the lock afterwards
+		return nil
+	case err == nil:
+		return errors.New("the writers' lock did not run what it was given")
+	}
+	return fmt.Errorf("under the writers' lock: %w", err)
+}
+
+// attemptAlone is attempt while no other writer is at work; held is nil where there is none.
+func (w *Writer) attemptAlone(ctx context.Context, p *portion, held Held) error {
 	rows := p.rows
 	if p.doubt || w.opts.Shared {
 		var err error
@@ -125,16 +147,24 @@ func (w *Writer) attempt(ctx context.Context, p *portion) error {
 		// recognised; fewer rows must not, for they would be taken for the earlier ones.
 		p.token, p.sent, p.spent = w.nextToken(), len(rows), false
 	}
+	if held != nil {
+		// The look-up may have taken long. If the lock went to another meanwhile, what was not there then may be there now.
+		if err := held.Check(ctx); err != nil {
+			return fmt.Errorf("hold the writers' lock: %w", err)
+		}
+	}
 	enc := w.encoders.Get().(*blockEncoder) //nolint:forcetypeassert // the pool holds nothing else
 	began := time.Now()
 	err := w.store.insert(ctx, enc, p.b, rows, p.token)
 	if err != nil {
 		// The transport may still hold the encoder for a moment: it is not used again.
-		p.lost = !isAnswer(err)
-		p.doubt = p.doubt || !isUnsent(err)
+		if !isUnsent(err) {
+			p.lost, p.doubt = !isAnswer(err), true
+		}
 		if p.lost && w.opts.Shared {
-			// It must not arrive when another writer has looked already: the lock is kept until it has had the time to.
-			_ = w.settle(ctx, p) // the next holder of the lock asks again
+			// It must not arrive when another writer has looked already: the lock is kept until it has had the time to. Where
+			// that fails, above all because the lock is lost, p.lost stays, and the next holder is told.
+			_ = w.settle(ctx, p)
 		}
 		return fmt.Errorf("insert: %w", err)
 	}

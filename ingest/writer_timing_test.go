@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -92,14 +91,14 @@ func processCPU(t testing.TB, pid int) time.Duration {
 
 // BenchmarkWriter is the writer alone: from a full queue into ClickHouse. `shared` looks every event up there.
 func BenchmarkWriter(b *testing.B) {
-	var lock sync.Mutex
+	lock := newLeakyLock(1, 0)
 	for _, c := range []struct {
 		name string
 		opts WriterOptions
 	}{
 		{"parallel=1", WriterOptions{Parallel: 1}},
 		{"parallel=2", WriterOptions{Parallel: 2}},
-		{"shared", WriterOptions{Shared: true, Lock: func(context.Context) (func(), error) { lock.Lock(); return lock.Unlock, nil }}},
+		{"shared", WriterOptions{Shared: true, Lock: lock.with}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			n := timingRows()

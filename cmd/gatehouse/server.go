@@ -174,6 +174,7 @@ func outsideClickHouse(address string) (*clickhouse.Options, error) {
 	}
 	o.Protocol = clickhouse.HTTP
 	o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+	o.DialContext = dialOutside
 	return o, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"time"
 
@@ -18,6 +19,10 @@ import (
 // outsideSettle is how long an insert whose connection to an outside server broke
 // may take to show up among that server's running statements.
 const outsideSettle = 2 * time.Second
+
+// abandonDelay is after how long nothing of a server that lost the writers' lock can begin at an outside store any more: that server has
+// noticed by then and dropped its connections, and what they had sent has arrived. The last second is for clocks and schedulers.
+func abandonDelay() time.Duration { return reldb.LockNotice() + outsideSettle + time.Second }
 
 // storeRetry is the pause between tries to prepare an outside store that is away.
 const storeRetry = 5 * time.Second
@@ -34,10 +39,7 @@ func (s *server) startWriter(ctx context.Context) error {
 		o.SettleDelay = outsideSettle
 		// A server database means that other Gatehouse servers may share the event store.
 		if db := s.store.DB(); db.Dialect() != reldb.SQLite {
-			o.Shared = true
-			o.Lock = func(ctx context.Context) (func(), error) {
-				return holdLock(ctx, db, "gatehouse-writer-"+s.cfg.ClickHouse.Name)
-			}
+			o.Shared, o.Lock, o.AbandonDelay = true, writersLock(db, s.cfg.ClickHouse.Name), abandonDelay()
 		}
 	}
 	var err error
@@ -104,26 +106,30 @@ func (s *server) writerGetsOn(context.Context) error {
 	return fmt.Errorf("%d events wait: %s", st.Depth, cmp.Or(st.LastError, "the event store does not answer"))
 }
 
-// holdLock takes a named lock of the database until release is called.
-func holdLock(ctx context.Context, db *reldb.DB, name string) (release func(), err error) {
-	held, done, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	go func() {
-		ended <- db.WithLock(ctx, name, func(context.Context) error {
-			close(held)
-			<-done
-			return nil
-		})
-	}()
-	select {
-	case <-held:
-		return func() {
-			close(done)
-			<-ended //nolint:errcheck // the lock is gone either way: with its connection if not by the word
-		}, nil
-	case err := <-ended:
-		return nil, err
+// writersLock excludes the other servers that write to the same database of an event store.
+func writersLock(db *reldb.DB, store string) func(context.Context, func(context.Context, ingest.Held) error) error {
+	return func(ctx context.Context, fn func(context.Context, ingest.Held) error) error {
+		return db.WithHandover(ctx, "gatehouse-writer-"+store, func(ctx context.Context, h *reldb.Handover) error { return fn(ctx, h) })
 	}
 }
+
+// dialOutside connects to an outside event store. Closing such a connection drops what of a request is still on this machine. Without
+// that, the kernel would go on sending an insert that was given up, for a quarter of an hour where the network is away.
+func dialOutside(ctx context.Context, address string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: outsideDial}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if err := tcp.SetLinger(0); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+	}
+	return conn, nil
+}
+
+// outsideDial bounds one try to connect.
+const outsideDial = 10 * time.Second
 
 // written counts what became of events behind the acknowledgement.
 func (s *server) written(company uint32, result string, n int) {
