@@ -160,14 +160,18 @@ func checkMySQLVersion(version string) error {
 	return nil
 }
 
-// versionNumber makes "10.6.12-anything" a number that compares as versions do.
+// versionNumber makes "10.6.12-anything" a number that compares as versions do. What has no number counts as 0.
 func versionNumber(version string) int {
+	end := strings.IndexFunc(version, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+	if end >= 0 {
+		version = version[:end]
+	}
+	parts := strings.SplitN(version, ".", 4)
 	n := 0
-	parts := strings.SplitN(strings.FieldsFunc(version+" ", func(r rune) bool { return (r < '0' || r > '9') && r != '.' })[0], ".", 3)
 	for i := range 3 {
 		part := 0
 		if i < len(parts) {
-			part, _ = strconv.Atoi(strings.Trim(parts[i], ".")) // absent counts as 0
+			part, _ = strconv.Atoi(parts[i])
 		}
 		n = n*1000 + part
 	}

@@ -53,6 +53,14 @@ func sqlServerURL(t Target) (*url.URL, error) {
 			q.Set(name, value)
 		}
 	}
+	// Without a word about it, the connection is encrypted as far as possible, as with the other databases: every SQL Server can, though its
+	// certificate is usually its own.
+	if q.Get("encrypt") == "" {
+		q.Set("encrypt", "true")
+		if q.Get("trustservercertificate") == "" {
+			q.Set("trustservercertificate", "true")
+		}
+	}
 	if q.Get("app name") == "" {
 		q.Set("app name", applicationName)
 	}
