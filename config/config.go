@@ -97,9 +97,9 @@ type Session struct {
 
 // Security is the section [security].
 type Security struct {
-	SecretKey      Secret        `key:"secret_key" env:"SECRET_KEY" rule:"minlen=32 maxlen=1024 notplaceholder" doc:"The secret from which the keys for cookies, tokens and stored MFA secrets are made. Several servers on one database must have the same. Make one with: openssl rand -hex 32. Empty: one is made at the first start and kept."`
+	SecretKey      Secret        `key:"secret_key" env:"SECRET_KEY" rule:"secret maxlen=1024" doc:"The secret from which the keys for cookies, tokens and stored MFA secrets are made. Several servers on one database must have the same. Make one with: openssl rand -hex 32. To exchange it, put the new one before the old one with a comma between, until nothing is left that the old one protects. Empty: one is made at the first start and kept."`
 	BcryptCost     int           `key:"bcrypt_cost" default:"12" rule:"min=10 max=16" doc:"Work for one check of a password; one more doubles it. Passwords are rehashed at the next sign-in after a change."`
-	AllowedHosts   []string      `key:"allowed_hosts" rule:"hostname" doc:"Names by which Gatehouse may be called, such as logons.example.org or *.example.org, without port. Requests for others are refused. Empty: any. Addresses of this machine and /healthz and /readyz are always allowed."`
+	AllowedHosts   []string      `key:"allowed_hosts" rule:"hostname" doc:"Names by which Gatehouse may be called, such as logons.example.org or *.example.org, without port. Requests for others are refused. Empty: any. localhost, loopback addresses, and /healthz and /readyz by any name, are always allowed."`
 	HSTS           bool          `key:"hsts" default:"true" doc:"Tell browsers to use HTTPS alone from now on (Strict-Transport-Security). Never sent with a self-signed certificate, as nobody could get past a browser's warning then."`
 	HSTSMaxAge     time.Duration `key:"hsts_max_age" default:"365d" rule:"min=0s max=3650d" doc:"For how long browsers remember that. 0s makes them forget."`
 	HSTSSubdomains bool          `key:"hsts_subdomains" default:"false" doc:"Say the same for all names below this one."`

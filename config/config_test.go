@@ -86,7 +86,7 @@ func TestRulesHaveBadFiles(t *testing.T) {
 	t.Parallel()
 	broken := map[string]string{
 		"min": "int-small", "max": "int-large", "maxlen": "password-long", "oneof": "oneof", "hostport": "hostport",
-		"minlen": "minlen", "notplaceholder": "placeholder", "hostname": "hostname", "networks": "networks", "redis": "redis", "issuer": "issuer", "url": "url",
+		"secret": "placeholder", "hostname": "hostname", "networks": "networks", "redis": "redis", "issuer": "issuer", "url": "url",
 		"database": "database", "httpurl": "clickhouse-native", "identifier": "identifier", "zone": "zone",
 	}
 	for _, sec := range sections {
@@ -155,6 +155,8 @@ func TestEnvironment(t *testing.T) {
 		"no debug":              {[]string{"APP_DEBUG=false"}, "", func(c *Config) bool { return c.Logging.Level == "info" }},
 		"debug that is neither": {[]string{"APP_DEBUG=perhaps"}, "APP_DEBUG: \"perhaps\" is neither", nil},
 		"short secret":          {[]string{"SECRET_KEY=hunter2"}, "SECRET_KEY: [security] secret_key: is 7 characters long", nil},
+		"secrets in exchange":   {[]string{"SECRET_KEY=" + strings.Repeat("n", 32) + "," + strings.Repeat("o", 32)}, "", func(c *Config) bool { return len(c.Security.SecretKey) == 65 }},
+		"one of them short":     {[]string{"SECRET_KEY=" + strings.Repeat("n", 32) + ",hunter2"}, "is 7 characters long", nil},
 		"example of a secret":   {[]string{"SECRET_KEY=your-secret-key-here-0123456789abcdef"}, "example from a documentation", nil},
 		"long session":          {[]string{"PERMANENT_SESSION_LIFETIME=2678400"}, "", func(c *Config) bool { return c.Session.IdleTimeout == 31*day && c.Session.AbsoluteTimeout == 31*day }},
 		"both names":            {[]string{"DATABASE_URL=sqlite:///a", "GATEHOUSE_DATABASE_URL=sqlite:///b"}, "GATEHOUSE_DATABASE_URL: [database] url: is set by DATABASE_URL too", nil},

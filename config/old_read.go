@@ -111,7 +111,7 @@ func missing(file string) bool {
 
 // oldSecret takes over a secret that is one.
 func oldSecret(text string) (value, why string, err error) {
-	if len(text) < 32 || isPlaceholder(text) {
+	if weakSecret(text) != nil {
 		return "", "is too short or the documentation's example, and is ignored: a secret of its own is made", nil
 	}
 	return text, "", nil

@@ -56,17 +56,6 @@ func parseRule(text string, t reflect.Type) rule {
 			}
 			return nil
 		}
-	case "minlen":
-		limit, err := strconv.Atoi(arg)
-		if err != nil {
-			panic("BUG: config: rule " + text)
-		}
-		r.check = func(value any) error {
-			if n := len(value.(string)); n < limit {
-				return fmt.Errorf("is %d characters long: at least %d", n, limit)
-			}
-			return nil
-		}
 	case "oneof":
 		r.normal, r.check = oneOf(arg)
 	case "networks":
@@ -201,12 +190,7 @@ var textRules = map[string]func(string) error{
 		}
 		return nil
 	},
-	"notplaceholder": func(s string) error {
-		if isPlaceholder(s) {
-			return errors.New("is the example from a documentation, which everybody knows: make one with openssl rand -hex 32")
-		}
-		return nil
-	},
+	"secret": weakSecret,
 	"identifier": func(s string) error {
 		if !identifier.MatchString(s) {
 			return fmt.Errorf("%q must be letters, digits and _ and not begin with a digit", s)
@@ -219,6 +203,23 @@ var textRules = map[string]func(string) error{
 		}
 		return nil
 	},
+}
+
+// minSecret is the least length of a secret: 128 bits when written in hex.
+const minSecret = 32
+
+// weakSecret tells what is wrong with a secret, or with one of several with commas between.
+func weakSecret(s string) error {
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		if len(part) < minSecret {
+			return fmt.Errorf("is %d characters long: at least %d; make one with openssl rand -hex 32", len(part), minSecret)
+		}
+		if isPlaceholder(part) {
+			return errors.New("is the example from a documentation, which everybody knows: make one with openssl rand -hex 32")
+		}
+	}
+	return nil
 }
 
 // isPlaceholder tells a secret that was copied from somebody's documentation.
