@@ -103,3 +103,12 @@ func rowOf(p Permission) *permissionRow {
 	}
 	panic("BUG: permission " + string(p) + " is not in the table")
 }
+
+// Permissions lists all, in the order of the table.
+func Permissions() []Permission {
+	list := make([]Permission, len(permissionTable))
+	for i := range permissionTable {
+		list[i] = permissionTable[i].Permission
+	}
+	return list
+}

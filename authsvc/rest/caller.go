@@ -1,0 +1,124 @@
+package rest
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/gorilla/sessions"
+
+	"gatehouse/authsvc"
+	"gatehouse/authsvc/token"
+	"gatehouse/authsvc/websession"
+	"gatehouse/internal/edge"
+)
+
+// sessionName is under which name a request's session is kept for its duration. The cookie has the name that is configured.
+const sessionName = "gatehouse"
+
+// maxAgent is how much of a User-Agent is kept.
+const maxAgent = 255
+
+// Caller tells who sent a request, by what it brings: a token or key in the header Authorization: Bearer or X-API-Key, else a session
+// cookie. A header that is there decides alone: a browser adds none by itself, so that such requests need no other protection. Somebody who
+// brings nothing is an actor at StageNobody; whoever brings something that does not count is an error, CodeUnauthorized.
+//
+// A request by cookie that changes something must prove that it comes from a page of ours; one that does not is CodeForbidden. The
+// session is nil for requests by header.
+func (a *API) Caller(r *http.Request) (*authsvc.Actor, *sessions.Session, error) {
+	if credential, ok := bearer(r); ok {
+		actor, err := a.byHeader(r, credential)
+		return actor, nil, err
+	}
+	session, err := a.sessions.Get(r, sessionName)
+	if err != nil {
+		return nil, nil, err
+	}
+	actor, err := a.bySession(r, session)
+	return actor, session, err
+}
+
+// bearer is the credential of a request's headers. Two different ones are one that counts for nothing.
+func bearer(r *http.Request) (credential string, ok bool) {
+	header := r.Header.Get("Authorization")
+	key := r.Header.Get("X-API-Key")
+	scheme, value, found := strings.Cut(header, " ")
+	switch {
+	case found && strings.EqualFold(scheme, "Bearer"):
+		value = strings.TrimSpace(value)
+		if key != "" && key != value {
+			return "", true
+		}
+		return value, true
+	case key != "":
+		return key, true
+	}
+	return "", header != "" // a scheme that is not ours
+}
+
+func (a *API) byHeader(r *http.Request, credential string) (*authsvc.Actor, error) {
+	switch {
+	case token.APIKey.WellFormed(credential):
+		return a.byKey(r, credential)
+	case token.Personal.WellFormed(credential) || token.LooksLikeAccess(credential):
+		return a.tokens.Actor(r.Context(), credential, claimOf(r))
+	}
+	return nil, authsvc.ErrInvalidKey
+}
+
+func (a *API) byKey(r *http.Request, key string) (*authsvc.Actor, error) {
+	from := addressOf(r)
+	p, err := a.keys.Resolve(r.Context(), key, from)
+	if err != nil {
+		return nil, err
+	}
+	a.keys.Record(p.SiteID, from, agentOf(r), 0, 0)
+	return &authsvc.Actor{
+		Kind: authsvc.ActorKey, ID: p.SiteID, Name: p.SiteName, Stage: authsvc.StageDone, Company: p.CompanyID, Scopes: p.Scopes,
+		Address: from, Agent: agentOf(r), RequestID: edge.RequestID(r), Via: "key " + token.APIKey.Prefix(key),
+	}, nil
+}
+
+func (a *API) bySession(r *http.Request, g *sessions.Session) (*authsvc.Actor, error) {
+	own := of(g)
+	claim := claimOf(r)
+	if own.UserID == 0 {
+		return &authsvc.Actor{
+			Kind: authsvc.ActorNobody, Stage: authsvc.StageNobody, Address: claim.Address, Agent: claim.Agent, RequestID: claim.RequestID,
+		}, checkCSRF(r, own)
+	}
+	if err := checkCSRF(r, own); err != nil {
+		return nil, err
+	}
+	claim.Epoch, claim.Via, claim.Scopes = own.Epoch, "session "+own.Ref(), authsvc.AllScopes
+	claim.SecondFactor = secondFactor(own)
+	actor, err := a.store.ActorFor(r.Context(), own.UserID, claim)
+	if err != nil {
+		return nil, err
+	}
+	if own.Pending {
+		actor.Stage = authsvc.StageSecondFactor
+	}
+	return actor, nil
+}
+
+// secondFactor tells whether the session's person gave more than a password.
+func secondFactor(s *websession.Session) bool {
+	for _, m := range s.Methods {
+		if m != websession.MethodPassword {
+			return !s.Pending
+		}
+	}
+	return false
+}
+
+func claimOf(r *http.Request) authsvc.Claim {
+	return authsvc.Claim{Address: addressOf(r), Agent: agentOf(r), RequestID: edge.RequestID(r)}
+}
+
+func agentOf(r *http.Request) string {
+	agent := r.UserAgent()
+	if len(agent) > maxAgent {
+		agent = strings.ToValidUTF8(agent[:maxAgent], "")
+	}
+	return agent
+}

@@ -1,0 +1,288 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/gorilla/mux"
+	"github.com/gorilla/sessions"
+
+	"gatehouse/authsvc"
+	"gatehouse/authsvc/limit"
+	"gatehouse/authsvc/websession"
+	"gatehouse/event"
+	"gatehouse/internal/edge"
+)
+
+// access is who may come to a route at all. What they may do there is the permission's to say.
+type access uint8
+
+const (
+	member access = iota // signed in to the end
+	begun                // signed in as far as a password: what is missing is done by these routes
+	anyone               // needs no sign-in
+)
+
+// route is one line of the table. run does the work: it gets the call and gives the answer, which becomes JSON; nil is 204.
+type route struct {
+	method, path string
+	access       access
+	perm         authsvc.Permission // asked before run, in the company of the path where it names one; "": run's store method asks
+	does         string             // for the documentation
+	params       []param            // of the query
+	body, answer any                // zero values, for the documentation
+	status       int                // of success, 0 for 200 or 204
+	run          func(*call) (any, error)
+}
+
+// param is one parameter of a query.
+type param struct{ name, kind, does string }
+
+// pageParams are those of every list.
+var pageParams = []param{
+	{"limit", "integer", "Rows of a page, 1 to 500; 50 by default."},
+	{"cursor", "string", "next_cursor of the page before."},
+}
+
+// routes is the whole table.
+func routes() []route {
+	return slices.Concat(signInRoutes, ownRoutes, userRoutes, companyRoutes, keyRoutes, settingRoutes, trailRoutes)
+}
+
+// call is one request to a route.
+type call struct {
+	api     *API
+	w       http.ResponseWriter
+	r       *http.Request
+	ctx     context.Context //nolint:containedctx // of the request, which a call is
+	actor   *authsvc.Actor
+	session *sessions.Session // nil for requests by token or key
+}
+
+// own is the session behind the cookie; an error for requests by token or key, to which what needs one means nothing.
+func (c *call) own() (*websession.Session, error) {
+	if c.session == nil {
+		return nil, event.Errorf(event.CodeForbidden, "this is for people who are signed in with a browser")
+	}
+	return of(c.session), nil
+}
+
+// body reads the request's body.
+func (c *call) body(into any) error { return readBody(c.w, c.r, into) }
+
+// id is a number of the path; what cannot be one is not found.
+func (c *call) id(name string) (uint32, error) {
+	n, err := strconv.ParseUint(mux.Vars(c.r)[name], 10, 32)
+	if err != nil || n == 0 || n > math.MaxInt32 {
+		return 0, event.Errorf(event.CodeNotFound, "there is nothing at this address")
+	}
+	return uint32(n), nil
+}
+
+// text is a parameter of the query.
+func (c *call) text(name string) string { return c.r.URL.Query().Get(name) }
+
+// number is a numeric parameter of the query, 0 where it is not given.
+func (c *call) number(name string) (int64, error) {
+	text := c.text(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, event.FieldError(name, "must be a whole number")
+	}
+	return n, nil
+}
+
+// flag is a parameter of the query that is true or false, def where it is not given.
+func (c *call) flag(name string, def bool) (bool, error) {
+	switch c.text(name) {
+	case "":
+		return def, nil
+	case "true", "1":
+		return true, nil
+	case "false", "0":
+		return false, nil
+	}
+	return false, event.FieldError(name, "must be true or false")
+}
+
+// moment is a time of the query in RFC 3339, zero where it is not given.
+func (c *call) moment(name string) (time.Time, error) {
+	text := c.text(name)
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, event.FieldError(name, "must be a time such as 2026-03-01T00:00:00Z")
+	}
+	return t, nil
+}
+
+// page is which part of a list is asked for.
+func (c *call) page() (authsvc.Page, error) {
+	n, err := c.number("limit")
+	if err != nil {
+		return authsvc.Page{}, err
+	}
+	total, err := c.flag("total", false)
+	if err != nil {
+		return authsvc.Page{}, err
+	}
+	if n < 0 || n > authsvc.MaxPage {
+		return authsvc.Page{}, event.FieldError("limit", "must be between 1 and %d", authsvc.MaxPage)
+	}
+	return authsvc.Page{Limit: int(n), Cursor: c.text("cursor"), Total: total}, nil
+}
+
+// serve answers one request to rt.
+func (a *API) serve(rt *route, w http.ResponseWriter, r *http.Request) {
+	answer, err := a.answer(rt, w, r)
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	status := rt.status
+	if status == 0 {
+		status = http.StatusOK
+	}
+	if answer == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	if raw, ok := answer.(picture); ok {
+		h.Set("Content-Type", "image/png")
+		w.WriteHeader(status)
+		_, _ = w.Write(raw) // else the client is gone
+		return
+	}
+	a.write(w, r, status, answer)
+}
+
+// picture is an answer that is a PNG file.
+type picture []byte
+
+func (a *API) answer(rt *route, w http.ResponseWriter, r *http.Request) (any, error) {
+	if isForm(r) {
+		return nil, event.Errorf(event.CodeUnsupported, "send the body as JSON, with Content-Type: application/json")
+	}
+	actor, session, err := a.Caller(r)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{api: a, w: w, r: r, ctx: r.Context(), actor: actor, session: session}
+	if err := c.admit(rt); err != nil {
+		return nil, err
+	}
+	return rt.run(c)
+}
+
+// admit asks what the table says of a route.
+func (c *call) admit(rt *route) error {
+	switch {
+	case rt.access == anyone:
+		return nil
+	case rt.access == begun && c.actor.Stage > authsvc.StageNobody:
+		return nil
+	case c.actor.Stage != authsvc.StageDone:
+		return c.actor.Require(authsvc.PermOwnAccount, 0) // says what is missing
+	case rt.perm == "":
+		return nil
+	}
+	company := uint32(0)
+	if _, named := mux.Vars(c.r)["company"]; named {
+		var err error
+		if company, err = c.id("company"); err != nil {
+			return err
+		}
+	}
+	return c.actor.Require(rt.perm, company)
+}
+
+// problem is one thing wrong with a request.
+type problem struct {
+	Field   string `json:"field"`
+	Message string `json:"message"`
+}
+
+// failure is the body of every answer that is an error: the same as that of reports.
+type failure struct {
+	Status    string    `json:"status"` // always "error"
+	Code      string    `json:"code"`
+	Message   string    `json:"message"`
+	Field     string    `json:"field,omitempty"`
+	Errors    []problem `json:"errors,omitempty"`
+	RequestID string    `json:"request_id"`
+}
+
+// Fail answers with an error as the API does, for routes of others that ask for Caller.
+func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		return // the client went away
+	}
+	code := event.ErrorCode(err)
+	body := failure{Status: "error", Code: string(code), Message: event.ErrorMessage(err), RequestID: edge.RequestID(r)}
+	var one *event.Error
+	if errors.As(err, &one) && one.Field != "" {
+		body.Field, body.Errors = one.Field, []problem{{one.Field, one.Message}}
+	}
+	var many interface{ Fields() []*event.Error }
+	if errors.As(err, &many) {
+		body.Errors = nil
+		for _, e := range many.Fields() {
+			body.Errors = append(body.Errors, problem{e.Field, e.Message})
+		}
+	}
+	var exceeded *limit.Exceeded
+	if errors.As(err, &exceeded) {
+		limitHeaders(w, exceeded.Result)
+	}
+	switch code {
+	case event.CodeUnavailable:
+		w.Header().Set("Retry-After", "5")
+	case event.CodeUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="gatehouse"`)
+	}
+	if code == event.CodeInternal || code == event.CodeUnavailable {
+		a.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
+	}
+	a.write(w, r, code.Status(), body)
+}
+
+// limitHeaders tells a client how it stands with a limit.
+func limitHeaders(w http.ResponseWriter, r limit.Result) {
+	if r.Limit == 0 {
+		return
+	}
+	seconds := func(d time.Duration) string { return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10) }
+	h := w.Header()
+	h.Set("X-RateLimit-Limit", strconv.Itoa(r.Limit))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(r.Remaining))
+	h.Set("X-RateLimit-Reset", seconds(r.Reset))
+	if !r.Allowed {
+		h.Set("Retry-After", seconds(r.Retry))
+	}
+}
+
+func (a *API) write(w http.ResponseWriter, r *http.Request, status int, answer any) {
+	text, err := json.Marshal(answer)
+	if err != nil {
+		a.log.LogAttrs(r.Context(), slog.LevelError, "BUG: an answer cannot be JSON", slog.Any("error", err))
+		status, text = http.StatusInternalServerError, []byte(`{"status":"error","code":"internal","message":"internal error"}`)
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n')) // else the client is gone
+}
