@@ -88,7 +88,7 @@ func TestReady(t *testing.T) {
 		{away, away, away, 503, `{"checks":{"spool":"failing","store":"failing","writer":"failing"},"status":"not ready"}`},
 	} {
 		disk, writer, store = c.disk, c.writer, c.store
-		s.Intake.store.asked = time.Time{}
+		s.store.asked = time.Time{}
 		if a := s.do(t, http.MethodGet, "/readyz", ""); a.status != c.status || a.text != c.text+"\n" {
 			t.Errorf("%d %s, want %d %s", a.status, a.text, c.status, c.text)
 		}

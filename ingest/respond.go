@@ -41,7 +41,7 @@ func writeJSON(w http.ResponseWriter, status int, text []byte) {
 	h := w.Header()
 	h["Content-Type"], h["Content-Length"] = typeJSON, []string{strconv.Itoa(len(text))}
 	w.WriteHeader(status)
-	_, _ = w.Write(text) // the client is gone then, and what it sent is stored
+	_, _ = w.Write(text) //nolint:gosec // JSON, and said to be. On an error the client is gone, and what it sent is stored
 }
 
 // refuse answers a request of which nothing was taken.

@@ -31,6 +31,9 @@ const (
 	endTurnSQL   = `UPDATE revisions SET revision = revision + 1 WHERE topic = ? AND revision % 2 = 1`
 )
 
+// checkTimeout is how long the lock's connection may take to answer a holder that asks.
+const checkTimeout = 5 * time.Second
+
 // LockNotice is within how long after a server has given a lock to another its holder's context ends, if that process runs at all.
 func LockNotice() time.Duration { return 2 * lockCheck }
 
@@ -99,7 +102,7 @@ func (h *Handover) Settled() { h.settled = true }
 // Check asks the lock's connection: after nil, the lock was held when the call began or later.
 func (h *Handover) Check(ctx context.Context) error {
 	// Not under ctx: a question that is broken off closes the connection, and the lock with it.
-	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockCheck)
+	ask, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
 	if err := h.ping(ask); err != nil {
 		return fmt.Errorf("the lock's connection does not answer: %w", err)
