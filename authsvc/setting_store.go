@@ -90,6 +90,19 @@ func (s *Store) ListSettings(ctx context.Context, actor *Actor) ([]Setting, erro
 	return list, nil
 }
 
+// GetSetting tells one setting. A name that there is not is CodeNotFound, with one that comes near.
+func (s *Store) GetSetting(ctx context.Context, actor *Actor, name string) (Setting, error) {
+	def, err := settingFor(actor, PermReadSettings, name)
+	if err != nil {
+		return Setting{}, err
+	}
+	rows, err := s.settings(ctx, s.db)
+	if err != nil {
+		return Setting{}, fail(err, "read the setting")
+	}
+	return def.show(rows), nil
+}
+
 func (s *setting) show(rows map[string]Setting) Setting {
 	shown := Setting{Name: s.name, Kind: s.kind, Default: s.canonical(), Min: s.min, Max: s.max, Doc: s.doc}
 	shown.Value = shown.Default
@@ -108,9 +121,10 @@ func (s *setting) canonical() string {
 	return stored
 }
 
-// SetSetting changes a setting and gives it as it is then. A name that there is not is a field error with one that comes near.
+// SetSetting changes a setting and gives it as it is then. A name that there is not is CodeNotFound, with one that
+// comes near; a wrong value is a field error.
 func (s *Store) SetSetting(ctx context.Context, actor *Actor, name, value string) (Setting, error) {
-	def, err := settingFor(actor, name)
+	def, err := settingFor(actor, PermChangeSettings, name)
 	if err != nil {
 		return Setting{}, err
 	}
@@ -130,7 +144,7 @@ func (s *Store) SetSetting(ctx context.Context, actor *Actor, name, value string
 
 // ResetSetting gives a setting its default again.
 func (s *Store) ResetSetting(ctx context.Context, actor *Actor, name string) (Setting, error) {
-	def, err := settingFor(actor, name)
+	def, err := settingFor(actor, PermChangeSettings, name)
 	if err != nil {
 		return Setting{}, err
 	}
@@ -140,8 +154,8 @@ func (s *Store) ResetSetting(ctx context.Context, actor *Actor, name string) (Se
 	})
 }
 
-func settingFor(actor *Actor, name string) (*setting, error) {
-	if err := actor.Require(PermChangeSettings, 0); err != nil {
+func settingFor(actor *Actor, p Permission, name string) (*setting, error) {
+	if err := actor.Require(p, 0); err != nil {
 		return nil, err
 	}
 	names := make([]string, len(settingTable))

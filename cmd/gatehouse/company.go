@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -120,14 +121,30 @@ zone and session limit at once, also for events that came before.`,
 }
 
 func newCompanyListCommand(c *cli) *cobra.Command {
+	var want authsvc.CompanyFilter
+	var state string
+	var limit int
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List all companies",
-		Args:  exactArgs(0),
+		Short: "List companies by name",
+		Example: `  gatehouse company list --text acme
+  gatehouse company list --state disabled --json`,
+		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch state {
+			case "":
+			case "active", "disabled":
+				disabled := state == "disabled"
+				want.Disabled = &disabled
+			default:
+				return usageError{errors.New("--state must be active or disabled")}
+			}
+			if limit < 0 {
+				return usageError{errors.New("--limit must not be negative")}
+			}
 			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
-				list, err := store.Companies(cmd.Context())
+				list, err := listCompanies(cmd, store, want, limit)
 				if err != nil {
 					return err
 				}
@@ -142,8 +159,29 @@ func newCompanyListCommand(c *cli) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON array")
+	f := cmd.Flags()
+	f.StringVar(&want.Text, "text", "", "only with this in the name")
+	f.StringVar(&state, "state", "", "only those that are active or disabled")
+	f.IntVar(&limit, "limit", 0, "at most so many (0: all)")
+	f.BoolVar(&asJSON, "json", false, "print a JSON array")
 	return cmd
+}
+
+// listCompanies reads page after page.
+func listCompanies(cmd *cobra.Command, store *authsvc.Store, want authsvc.CompanyFilter, limit int) (all []authsvc.Company, err error) {
+	for page := (authsvc.Page{Limit: authsvc.MaxPage}); ; {
+		if limit > 0 {
+			page.Limit = min(limit-len(all), authsvc.MaxPage)
+		}
+		list, err := store.ListCompanies(cmd.Context(), localActor(), want, page)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, list.Companies...)
+		if page.Cursor = list.Next; list.Next == "" || limit > 0 && len(all) >= limit {
+			return all, nil
+		}
+	}
 }
 
 func newCompanyDisableCommand(c *cli, disable bool) *cobra.Command {
@@ -151,7 +189,8 @@ func newCompanyDisableCommand(c *cli, disable bool) *cobra.Command {
 	if disable {
 		use, short, done = "disable COMPANY", "Stop all API keys of a company; its events stay", "disabled"
 	}
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
 		Args:  exactArgs(1),
@@ -164,11 +203,19 @@ func newCompanyDisableCommand(c *cli, disable bool) *cobra.Command {
 				if err := store.SetCompanyDisabled(cmd.Context(), localActor(), company.ID, disable); err != nil {
 					return err
 				}
+				if asJSON {
+					if company, err = store.Company(cmd.Context(), company.ID); err != nil {
+						return err
+					}
+					return printJSON(cmd.OutOrStdout(), companyJSON(company))
+				}
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "Company %q is %s.\n", company.Name, done)
 				return err
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the company as JSON")
+	return cmd
 }
 
 // companyView is a company in JSON.

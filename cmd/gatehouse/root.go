@@ -111,7 +111,9 @@ func newRootCommand(c *cli) *cobra.Command {
 		newMigrateCommand(c),
 		newReportCommand(c.openReports),
 		newServeCommand(c),
+		newSettingsCommand(c),
 		newSimulateCommand(c),
+		newUserCommand(c),
 		newVersionCommand(),
 	)
 	c.markStart(root)
