@@ -25,7 +25,7 @@ type Config struct {
 	RateLimiting RateLimiting `section:"rate_limiting" doc:"How often somebody may try. Each limit is a number per time, such as 10/1m; 0 is none. The limit of events is [ingest] rate_limit."`
 	Cache        Cache        `section:"cache" doc:"Redis, and what is sent to browsers compressed."`
 	Proxy        Proxy        `section:"proxy" doc:"Reverse proxies in front of Gatehouse, see docs/proxy.md. Without trusted, nobody's X-Forwarded headers are believed."`
-	Logging      Logging      `section:"logging" doc:"The program's own log, on standard error, and the error log that administrators read."`
+	Logging      Logging      `section:"logging" doc:"The program's own log, on standard error. What of it is kept for administrators is theirs to set while the server runs: gatehouse settings, error_log_…"`
 	App          App          `section:"app" doc:"Defaults for companies, and the first start."`
 
 	notices []string
@@ -146,11 +146,8 @@ type Proxy struct {
 
 // Logging is the section [logging].
 type Logging struct {
-	Level           string   `key:"level" default:"info" rule:"oneof=debug,notset|info|warn,warning|error,critical,fatal" doc:"The least important messages to log."`
-	Format          string   `key:"format" default:"text" rule:"oneof=text|json" doc:"How messages are written."`
-	ErrorLogLevel   string   `key:"error_log_level" default:"warn" rule:"oneof=off|info|warn,warning|error,critical,fatal" doc:"The least important messages that are also kept in the database for administrators. off: none."`
-	ErrorLogDays    int      `key:"error_log_days" default:"90" rule:"min=1 max=3650" doc:"How many days they are kept."`
-	ErrorLogExclude []string `key:"error_log_exclude" doc:"Texts, separated by commas: messages that contain one are not kept."`
+	Level  string `key:"level" default:"info" rule:"oneof=debug,notset|info|warn,warning|error,critical,fatal" doc:"The least important messages to log."`
+	Format string `key:"format" default:"text" rule:"oneof=text|json" doc:"How messages are written."`
 }
 
 // App is the section [app].

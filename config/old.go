@@ -25,8 +25,7 @@ const (
 	goneStatic   = "static files carry their version in their names or are asked for again when they change"
 	goneLevel    = "the level and the least size are fixed"
 	gonePolicy   = "the headers are part of the program, stricter than that, and always sent"
-	goneLoggers  = "the names of the former program's loggers mean nothing here; see [logging] error_log_exclude"
-	goneDedupe   = "bursts of the same message are always counted as one"
+	goneErrorLog = "administrators set what is kept while the server runs, see gatehouse settings, error_log_level and error_log_filters; repeated messages are counted as one"
 	goneLogFile  = "the log goes to standard error, for systemd or a container engine to keep"
 	goneCacheOld = "answers are not cached"
 	goneCSRF     = "the protection is always on"
@@ -122,11 +121,11 @@ var oldKeys = []oldKey{
 
 	{section: "logging", key: "log_level", to: "logging.level"},
 	{section: "logging", key: "log_file", gone: goneLogFile},
-	{section: "logging", key: "db_logging_enabled", to: "logging.error_log_level", read: oldErrorLog},
-	{section: "logging", key: "db_logging_filtered_patterns", to: "logging.error_log_exclude"},
-	{section: "logging", key: "db_logging_filtered_loggers", gone: goneLoggers},
+	{section: "logging", key: "db_logging_enabled", gone: goneErrorLog},
+	{section: "logging", key: "db_logging_filtered_patterns", gone: goneErrorLog},
+	{section: "logging", key: "db_logging_filtered_loggers", gone: goneErrorLog},
 	{section: "logging", key: "filter_file_watcher_logs", gone: goneReload},
-	{section: "logging", key: "db_logging_dedupe_interval", gone: goneDedupe},
+	{section: "logging", key: "db_logging_dedupe_interval", gone: goneErrorLog},
 }
 
 // oldSections are those that the former application had.

@@ -141,14 +141,6 @@ func oldStorage(text string) (value, why string, err error) {
 	return text, "", nil
 }
 
-func oldErrorLog(text string) (value, why string, err error) {
-	on, err := parseBool(text)
-	if err != nil || on {
-		return "", "", err
-	}
-	return "off", "", nil
-}
-
 // oldCount reads how many values of a header were believed.
 func oldCount(text string) (value, why string, err error) {
 	n, err := strconv.ParseUint(text, 10, 8)

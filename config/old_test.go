@@ -29,7 +29,6 @@ func TestOldFileIsAccepted(t *testing.T) {
 	want.RateLimiting.LoginLimit, want.RateLimiting.RegisterLimit, want.RateLimiting.APILimit = Rate{20, 2 * time.Minute}, Rate{3, 5 * time.Minute}, Rate{60, 30 * time.Second}
 	want.Proxy.Trusted = []netip.Prefix{netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("10.0.0.7/32")}
 	want.Proxy.Hops, want.Proxy.Host, want.Proxy.Prefix = 2, false, true
-	want.Logging.ErrorLogExclude = []string{"file changed", "reloading"}
 	notices := strings.Join(cfg.Notices(), "\n")
 	want.notices = cfg.notices
 	if !reflect.DeepEqual(cfg, want) {
@@ -45,7 +44,7 @@ func TestOldFileIsAccepted(t *testing.T) {
 			t.Errorf("not told: %q", told)
 		}
 	}
-	if n := len(cfg.Notices()); n != 13 {
+	if n := len(cfg.Notices()); n != 12 {
 		t.Errorf("%d notices:\n%s", n, notices)
 	}
 	if strings.Contains(notices, "6f1c") || strings.Contains(notices, "gate:") {
@@ -60,7 +59,7 @@ func TestOldDefaultFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	want.App.Timezone, want.Server.Host, want.Session.IdleTimeout, want.Logging.ErrorLogLevel = "Europe/London", "0.0.0.0", 2*time.Hour, "off"
+	want.App.Timezone, want.Server.Host, want.Session.IdleTimeout = "Europe/London", "0.0.0.0", 2*time.Hour
 	want.notices = cfg.notices
 	if !reflect.DeepEqual(cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", cfg, want)
