@@ -187,13 +187,30 @@ const (
 	selectEpoch       = `SELECT epoch FROM users WHERE id = ?`
 )
 
-// ChangeOwnPassword gives the actor a new password in place of the one whose hash was oldHash, and gives the new epoch: their sessions and tokens
-// have ended. CodeConflict when the password was changed meanwhile.
+// ErrOldPassword is the answer to who wants a new password and does not give the old one, or gave a wrong one too often shortly before.
+var ErrOldPassword = event.FieldError("old_password", "is not your password; after several wrong tries further ones are refused for a while")
+
+// ChangeOwnPassword gives the actor a new password in place of the one that c was read with, and gives the new epoch: their sessions and tokens
+// have ended. CodeConflict when the password was changed meanwhile, ErrOldPassword during a pause.
 func (s *Store) ChangeOwnPassword(ctx context.Context, actor *Actor, c *Credential, newHash string) (epoch int64, err error) {
 	if err := actor.own(c.UserID, StageChangePassword); err != nil {
 		return 0, err
 	}
+	subject := ChangeSubject(c.UserID)
 	err = s.update(ctx, actor, func(tx *auditedTx) error {
+		// Asked again under the lock, so that no burst of guesses at one moment gets past the pause.
+		failures, until, err := s.lockout(ctx, tx, subject, LockoutPolicy{})
+		if err != nil {
+			return err
+		}
+		if !until.IsZero() {
+			return ErrOldPassword
+		}
+		if failures > 0 {
+			if err := clearLockout(ctx, tx.Tx, subject); err != nil {
+				return err
+			}
+		}
 		n, err := tx.Exec(ctx, changeOwnPassword, newHash, millis(tx.now), c.UserID, c.PasswordHash)
 		if err != nil {
 			return err

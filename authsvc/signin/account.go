@@ -67,7 +67,6 @@ func (s *Service) ChangePassword(ctx context.Context, actor *authsvc.Actor, sess
 
 // endOldPassword counts wrong old passwords, so that a session left open is no way to guess one.
 func (s *Service) endOldPassword(ctx context.Context, actor *authsvc.Actor, set authsvc.Settings, c *authsvc.Credential, right bool) error {
-	wrong := event.FieldError("old_password", "is not your password; after several wrong tries further ones are refused for a while")
 	if right {
 		until, err := s.store.LockedUntil(ctx, authsvc.ChangeSubject(c.UserID))
 		if err != nil {
@@ -84,7 +83,7 @@ func (s *Service) endOldPassword(ctx context.Context, actor *authsvc.Actor, set 
 	}); err != nil {
 		return err
 	}
-	return wrong
+	return authsvc.ErrOldPassword
 }
 
 // checkNew holds a new password to the policy.

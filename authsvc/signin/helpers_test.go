@@ -84,7 +84,7 @@ type options struct {
 	rate limit.Rate
 }
 
-func start(t testing.TB, databaseURL string, clk *clock, o options) *server {
+func start(t testing.TB, databaseURL string, clk *clock, o options, more ...authsvc.Option) *server {
 	t.Helper()
 	ctx := context.Background()
 	s := &server{clk: clk, work: &atomic.Int64{}, factor: &factor{}}
@@ -92,7 +92,7 @@ func start(t testing.TB, databaseURL string, clk *clock, o options) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.store, err = authsvc.Open(ctx, databaseURL, authsvc.WithClock(clk.now), authsvc.WithPasswords(hasher)); err != nil {
+	if s.store, err = authsvc.Open(ctx, databaseURL, append([]authsvc.Option{authsvc.WithClock(clk.now), authsvc.WithPasswords(hasher)}, more...)...); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

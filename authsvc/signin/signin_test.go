@@ -1,7 +1,6 @@
 package signin_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -334,5 +333,3 @@ func TestVouched(t *testing.T) {
 		}
 	})
 }
-
-var _ = context.Background
