@@ -205,8 +205,8 @@ func (d *stepwiseDriver) change(statement string) error {
 	return err
 }
 
-// define runs a statement that changes tables, each of which the server does whole or not at all. If it was sent before by a run that did not hear
-// the answer, the answer "is there already" means that it was done then.
+// define runs a statement that changes tables, each of which the server does whole or not at all. That it was done is noted together with the beginning of
+// the next one: if it was sent before by a run that came no further, the answer "is there already" means that it was done then.
 func (d *stepwiseDriver) define(statement string) error {
 	again := d.at.begun
 	if err := d.move(d.at.done, true); err != nil {
@@ -215,7 +215,9 @@ func (d *stepwiseDriver) define(statement string) error {
 	err := d.exec(statement)
 	switch {
 	case err == nil, again && reldb.IsDone(err):
-		return d.move(d.at.done+1, false)
+		d.at.done++
+		d.at.begun = false
+		return nil
 	case reldb.IsRefused(err):
 		return errors.Join(err, d.move(d.at.done, false)) // it was not done, and "is there already" is then somebody else's table
 	default:

@@ -88,6 +88,9 @@ func TestRelationalUpDown(t *testing.T) {
 	columns := map[reldb.Dialect][]string{}
 	t.Cleanup(func() {
 		for d, c := range columns {
+			if columns[reldb.SQLite] == nil {
+				break // -run chose another
+			}
 			if !slices.Equal(c, columns[reldb.SQLite]) {
 				t.Errorf("%s has columns\n%s\nbut sqlite has\n%s", d, strings.Join(c, "\n"), strings.Join(columns[reldb.SQLite], "\n"))
 			}

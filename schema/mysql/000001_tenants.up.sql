@@ -14,7 +14,8 @@ CREATE TABLE companies (
     disabled_at BIGINT,
     revision    BIGINT       NOT NULL,
     CONSTRAINT companies_name_unique UNIQUE (name_key),
-    CONSTRAINT companies_max_session_range CHECK (max_session BETWEEN 60 AND 2678400)
+    CONSTRAINT companies_max_session_range CHECK (max_session BETWEEN 60 AND 2678400),
+    INDEX companies_revision (revision)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- One row is one site of a company. The key itself is not here, only its SHA-256. A revoked key keeps its row,
@@ -36,12 +37,10 @@ CREATE TABLE api_keys (
     error_count  BIGINT       NOT NULL DEFAULT 0,
     revision     BIGINT       NOT NULL,
     CONSTRAINT api_keys_hash_unique UNIQUE (key_hash),
-    CONSTRAINT api_keys_company FOREIGN KEY (company_id) REFERENCES companies (id)
+    CONSTRAINT api_keys_company FOREIGN KEY (company_id) REFERENCES companies (id),
+    INDEX api_keys_company_id (company_id),
+    INDEX api_keys_revision (revision)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-
-CREATE INDEX api_keys_company_id ON api_keys (company_id);
-CREATE INDEX companies_revision ON companies (revision);
-CREATE INDEX api_keys_revision ON api_keys (revision);
 
 -- A counter per topic, raised by every change, so that each process can tell cheaply that its copy in memory is stale. A
 -- row's own revision is the counter's value at its last change: only such rows are read again.

@@ -34,9 +34,9 @@ CREATE TABLE memberships (
     created_at BIGINT      NOT NULL,
     CONSTRAINT memberships_pk PRIMARY KEY (user_id, company_id),
     CONSTRAINT memberships_user FOREIGN KEY (user_id) REFERENCES users (id),
-    CONSTRAINT memberships_company FOREIGN KEY (company_id) REFERENCES companies (id)
+    CONSTRAINT memberships_company FOREIGN KEY (company_id) REFERENCES companies (id),
+    INDEX memberships_company_id (company_id, user_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX memberships_company_id ON memberships (company_id, user_id);
 
 CREATE TABLE recovery_codes (
     id        INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -57,9 +57,9 @@ CREATE TABLE webauthn_credentials (
     created_at      BIGINT       NOT NULL,
     last_used_at    BIGINT,
     CONSTRAINT webauthn_credentials_unique UNIQUE (credential_hash),
-    CONSTRAINT webauthn_credentials_user FOREIGN KEY (user_id) REFERENCES users (id)
+    CONSTRAINT webauthn_credentials_user FOREIGN KEY (user_id) REFERENCES users (id),
+    INDEX webauthn_credentials_user_id (user_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX webauthn_credentials_user_id ON webauthn_credentials (user_id);
 
 -- Who a person is at an OpenID Connect provider.
 CREATE TABLE user_identities (
@@ -71,9 +71,9 @@ CREATE TABLE user_identities (
     identity_hash VARCHAR(64) NOT NULL,
     created_at BIGINT       NOT NULL,
     CONSTRAINT user_identities_unique UNIQUE (identity_hash),
-    CONSTRAINT user_identities_user FOREIGN KEY (user_id) REFERENCES users (id)
+    CONSTRAINT user_identities_user FOREIGN KEY (user_id) REFERENCES users (id),
+    INDEX user_identities_user_id (user_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX user_identities_user_id ON user_identities (user_id);
 
 -- A browser's session. id_hash is the SHA-256 of what the cookie holds; data is sealed. user_id is NULL before sign-in.
 CREATE TABLE web_sessions (
@@ -86,10 +86,10 @@ CREATE TABLE web_sessions (
     expires_at   BIGINT       NOT NULL,
     ip           VARCHAR(45)  NOT NULL DEFAULT '',
     user_agent   VARCHAR(255) NOT NULL DEFAULT '',
-    CONSTRAINT web_sessions_user FOREIGN KEY (user_id) REFERENCES users (id)
+    CONSTRAINT web_sessions_user FOREIGN KEY (user_id) REFERENCES users (id),
+    INDEX web_sessions_user_id (user_id),
+    INDEX web_sessions_expires_at (expires_at)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX web_sessions_user_id ON web_sessions (user_id);
-CREATE INDEX web_sessions_expires_at ON web_sessions (expires_at);
 
 -- One row is one refresh token; a family is all that came from one sign-in. A used one that comes again ends its family.
 CREATE TABLE refresh_tokens (
@@ -105,10 +105,10 @@ CREATE TABLE refresh_tokens (
     ip         VARCHAR(45)  NOT NULL DEFAULT '',
     user_agent VARCHAR(255) NOT NULL DEFAULT '',
     CONSTRAINT refresh_tokens_hash_unique UNIQUE (token_hash),
-    CONSTRAINT refresh_tokens_user FOREIGN KEY (user_id) REFERENCES users (id)
+    CONSTRAINT refresh_tokens_user FOREIGN KEY (user_id) REFERENCES users (id),
+    INDEX refresh_tokens_user_id (user_id),
+    INDEX refresh_tokens_family (family)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX refresh_tokens_user_id ON refresh_tokens (user_id);
-CREATE INDEX refresh_tokens_family ON refresh_tokens (family);
 
 CREATE TABLE personal_tokens (
     id           INTEGER NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -123,18 +123,18 @@ CREATE TABLE personal_tokens (
     last_used_at BIGINT,
     last_used_ip VARCHAR(45),
     CONSTRAINT personal_tokens_hash_unique UNIQUE (token_hash),
-    CONSTRAINT personal_tokens_user FOREIGN KEY (user_id) REFERENCES users (id)
+    CONSTRAINT personal_tokens_user FOREIGN KEY (user_id) REFERENCES users (id),
+    INDEX personal_tokens_user_id (user_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX personal_tokens_user_id ON personal_tokens (user_id);
 
 -- Failures to sign in: of an account from anywhere, and from one known device. subject is a hash of both.
 CREATE TABLE lockouts (
     subject      VARCHAR(64) NOT NULL PRIMARY KEY,
     failures     INTEGER     NOT NULL,
     locked_until BIGINT      NOT NULL,
-    updated_at   BIGINT      NOT NULL
+    updated_at   BIGINT      NOT NULL,
+    INDEX lockouts_updated_at (updated_at)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX lockouts_updated_at ON lockouts (updated_at);
 
 CREATE TABLE settings (
     name       VARCHAR(64)   NOT NULL PRIMARY KEY,
@@ -190,11 +190,11 @@ CREATE TABLE audit_log (
     after_json  MEDIUMTEXT    NOT NULL,
     detail      VARCHAR(1000) NOT NULL DEFAULT '',
     prev_hash   VARCHAR(64)   NOT NULL,
-    hash        VARCHAR(64)   NOT NULL
+    hash        VARCHAR(64)   NOT NULL,
+    INDEX audit_log_at (at),
+    INDEX audit_log_company (company_id, seq),
+    INDEX audit_log_actor (actor_id, seq)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX audit_log_at ON audit_log (at);
-CREATE INDEX audit_log_company ON audit_log (company_id, seq);
-CREATE INDEX audit_log_actor ON audit_log (actor_id, seq);
 
 -- Where the trail begins after old rows were removed, and where it ends: one row.
 CREATE TABLE audit_head (
@@ -220,7 +220,7 @@ CREATE TABLE error_log (
     user_id     BIGINT        NOT NULL DEFAULT 0,
     ip          VARCHAR(45)   NOT NULL DEFAULT '',
     attributes  MEDIUMTEXT    NOT NULL,
-    stack       MEDIUMTEXT    NOT NULL
+    stack       MEDIUMTEXT    NOT NULL,
+    INDEX error_log_last_at (last_at),
+    INDEX error_log_fingerprint (fingerprint, last_at)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
-CREATE INDEX error_log_last_at ON error_log (last_at);
-CREATE INDEX error_log_fingerprint ON error_log (fingerprint, last_at);
