@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"strings"
 	"time"
 )
 
@@ -35,6 +36,7 @@ type file struct {
 	body        []byte
 	contentType string
 	etag        string
+	versioned   bool // its name tells its contents, which never change under it
 }
 
 // Handler serves the page at "/" and its files under "/assets/". Every other
@@ -58,9 +60,13 @@ func Handler() http.Handler {
 		default:
 			w.Header().Set("Content-Type", f.contentType)
 			w.Header().Set("ETag", f.etag)
-			// Asked again each time, answered with 304 mostly: after an update page and
-			// script always are of the same version.
-			w.Header().Set("Cache-Control", "no-cache")
+			if f.versioned {
+				w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+			} else {
+				// Asked again each time, answered with 304 mostly: after an update the page names
+				// the new files.
+				w.Header().Set("Cache-Control", "no-cache")
+			}
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
 		}
 	})
@@ -75,9 +81,11 @@ func setHeaders(h http.Header) {
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 }
 
-// load reads the files by the path that they are served at.
+// load reads the files by the path that they are served at. What lies under assets/ is served under a second name too,
+// which holds a sum of its contents and by which the page asks for it: browsers need not ask again.
 func load(from fs.FS) (map[string]file, error) {
 	files := map[string]file{}
+	var names []string // pairs of a file's name and its versioned one
 	err := fs.WalkDir(from, "web", func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -90,13 +98,34 @@ func load(from fs.FS) (map[string]file, error) {
 		if !ok {
 			return fmt.Errorf("no content type for %s", name)
 		}
-		sum := sha256.Sum256(body)
 		at := name[len("web"):]
-		if at == "/index.html" {
-			at = "/"
+		f := newFile(body, kind)
+		files[at] = f
+		if strings.HasPrefix(at, "/assets/") {
+			f.versioned = true
+			files[versionedName(at, body)] = f // at names its own copy, without the mark
+			names = append(names, at, versionedName(at, body))
 		}
-		files[at] = file{body: body, contentType: kind, etag: `"` + hex.EncodeToString(sum[:16]) + `"`}
 		return nil
 	})
-	return files, err
+	if err != nil {
+		return nil, err
+	}
+	page := files["/index.html"]
+	delete(files, "/index.html")
+	files["/"] = newFile([]byte(strings.NewReplacer(names...).Replace(string(page.body))), page.contentType)
+	return files, nil
+}
+
+func newFile(body []byte, contentType string) file {
+	sum := sha256.Sum256(body)
+	// Weak, as the same file may be sent compressed or not.
+	return file{body: body, contentType: contentType, etag: `W/"` + hex.EncodeToString(sum[:16]) + `"`}
+}
+
+// versionedName is /assets/viewer.0123456789abcdef.js for /assets/viewer.js.
+func versionedName(at string, body []byte) string {
+	sum := sha256.Sum256(body)
+	ext := path.Ext(at)
+	return strings.TrimSuffix(at, ext) + "." + hex.EncodeToString(sum[:8]) + ext
 }

@@ -79,6 +79,25 @@ func TestUnchangedIsNotSentAgain(t *testing.T) {
 	}
 }
 
+// TestVersionedFiles: the page asks for its files by names under which they never change.
+func TestVersionedFiles(t *testing.T) {
+	t.Parallel()
+	page := get(t, "GET", "/").Body.String()
+	found := regexp.MustCompile(`"(/assets/([a-z]+)\.[0-9a-f]{16}(\.[a-z]+))"`).FindAllStringSubmatch(page, -1)
+	if all := strings.Count(page, `"/assets/`); len(found) != all || all < 3 {
+		t.Fatalf("%d of %d files are asked for by a versioned name", len(found), all)
+	}
+	for _, m := range found {
+		w, plain := get(t, "GET", m[1]), get(t, "GET", "/assets/"+m[2]+m[3])
+		if w.Code != http.StatusOK || w.Header().Get("Cache-Control") != "public, max-age=31536000, immutable" || w.Body.String() != plain.Body.String() || plain.Header().Get("Cache-Control") != "no-cache" {
+			t.Errorf("%s: %d %q", m[1], w.Code, w.Header().Get("Cache-Control"))
+		}
+	}
+	if w := get(t, "GET", "/assets/viewer.0123456789abcdef.js"); w.Code != http.StatusNotFound || w.Header().Get("Cache-Control") != "no-store" {
+		t.Errorf("another version: %d %q", w.Code, w.Header().Get("Cache-Control"))
+	}
+}
+
 // What the policy would block must not be in the page, or it breaks in the browser alone.
 func TestNothingInline(t *testing.T) {
 	t.Parallel()
@@ -146,7 +165,7 @@ func TestEveryFileIsServed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := 0
+	n, served := 0, 0
 	if err := fs.WalkDir(web, "web", func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			n++
@@ -155,7 +174,12 @@ func TestEveryFileIsServed(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if n != len(files) || n < 4 {
-		t.Errorf("%d files, %d served", n, len(files))
+	for _, f := range files {
+		if !f.versioned {
+			served++
+		}
+	}
+	if n != served || n < 4 || len(files) != 2*n-1 {
+		t.Errorf("%d files, %d served, %d names", n, served, len(files))
 	}
 }
