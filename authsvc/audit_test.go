@@ -132,6 +132,7 @@ func TestAuditTampering(t *testing.T) {
 			return check.Broken
 		}
 		rapid.Check(t, func(t *rapid.T) {
+			auditTables{head: [4]any{int64(1), "", int64(0), ""}}.write(t, s.DB())
 			for range rapid.IntRange(3, 6).Draw(t, "entries") {
 				actor, e := drawEntry(t)
 				if err := s.Record(ctx, actor, e); err != nil {
@@ -150,12 +151,6 @@ func TestAuditTampering(t *testing.T) {
 			if b := verify(t, anchor); b != nil {
 				t.Fatalf("a trail that nobody touched: %+v", b)
 			}
-			defer func() { // the next round goes on from here
-				whole.write(t, s.DB())
-				if b := verify(t, anchor); b != nil {
-					t.Fatalf("a trail that was put back: %+v", b)
-				}
-			}()
 
 			bad := whole.clone()
 			n := len(bad.rows)
