@@ -41,8 +41,13 @@ var table = map[string]folder{
 	"spool":   {may: nothing, thirdParty: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "golang.org/x/sys"}, never: []string{"net/http", "database/sql"}},
 	"ingest":  {may: []string{"event", "spool"}, never: []string{"database/sql"}},
 	"query":   {may: []string{"event"}},
-	"authsvc": {may: []string{"event"}, never: []string{"net/http", "html/template"}},
-	"authsvc/rest": {may: []string{"authsvc", "event"}, never: []string{"database/sql", "html/template"}},
+	"authsvc": {may: []string{"event", "authsvc/password"}, never: []string{"net/http", "html/template"}},
+	// Of accounts and access, the store alone knows SQL and rest alone knows HTTP.
+	"authsvc/password":   {may: []string{"event"}, never: []string{"database/sql", "net/http", "html/template"}},
+	"authsvc/limit":      {may: []string{"event"}, never: []string{"database/sql", "net/http", "html/template"}},
+	"authsvc/websession": {may: []string{"authsvc", "event"}, never: []string{"database/sql", "net/http", "html/template"}},
+	"authsvc/signin":     {may: []string{"authsvc", "authsvc/limit", "authsvc/password", "authsvc/websession", "event"}, never: []string{"database/sql", "net/http", "html/template"}},
+	"authsvc/rest":       {may: []string{"authsvc", "authsvc/limit", "authsvc/password", "authsvc/signin", "authsvc/websession", "event"}, never: []string{"database/sql", "html/template"}},
 	// The event store's tables list the event types by number, which package event owns.
 	"schema":     {may: []string{"event"}, never: []string{"net/http"}},
 	"engine":     {may: nothing, never: []string{"database/sql"}},
