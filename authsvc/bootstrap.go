@@ -30,7 +30,7 @@ const (
 	countCompanies = `SELECT COUNT(*) FROM companies`
 	countUsers     = `SELECT COUNT(*) FROM users`
 	// Temporary passwords stop working some days after they were made. This one does not: nobody else could let the first administrator in.
-	keepFirstPassword = `UPDATE users SET password_changed_at = NULL WHERE id = ?`
+	keepFirstLogin = `UPDATE users SET password_changed_at = NULL WHERE id = ?`
 )
 
 // Bootstrap gives an empty database its first company with an API key (ingest and read) and its first administrator, with
@@ -85,7 +85,7 @@ func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, err
 		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, keepFirstPassword, made.ID); err != nil {
+		if _, err := tx.Exec(ctx, keepFirstLogin, made.ID); err != nil {
 			return err
 		}
 		first.AdminUsername, first.AdminEmail = adminUsername, adminEmail

@@ -44,14 +44,14 @@ func (c *Credential) Stage(given, required bool) Stage {
 }
 
 const (
-	selectCredential = `SELECT u.id, u.username, u.email, u.display_name, u.password_hash, u.must_change_password, u.password_changed_at, u.disabled_at, u.approved_at,
+	selectWhoSignsIn = `SELECT u.id, u.username, u.email, u.display_name, u.password_hash, u.must_change_password, u.password_changed_at, u.disabled_at, u.approved_at,
     u.epoch, u.mfa_policy, CASE WHEN u.totp_secret IS NULL THEN 0 ELSE 1 END,
     (SELECT COUNT(*) FROM webauthn_credentials w WHERE w.user_id = u.id),
     (SELECT MIN(m.company_id) FROM memberships m WHERE m.user_id = u.id), (SELECT MAX(m.company_id) FROM memberships m WHERE m.user_id = u.id)
     FROM users u`
-	credentialByName  = selectCredential + ` WHERE u.username_key = ?`
-	credentialByEmail = selectCredential + ` WHERE u.email_key = ?`
-	credentialByID    = selectCredential + ` WHERE u.id = ?`
+	whoByName  = selectWhoSignsIn + ` WHERE u.username_key = ?`
+	whoByEmail = selectWhoSignsIn + ` WHERE u.email_key = ?`
+	whoByID    = selectWhoSignsIn + ` WHERE u.id = ?`
 )
 
 // LoginKey is the form in which what people sign in with is compared: a username or an e-mail.
@@ -63,16 +63,16 @@ func LoginKey(login string) string {
 // seen.
 func (s *Store) CredentialOf(ctx context.Context, loginKey string) (Credential, error) {
 	// Usernames have no @ and e-mails have one, so that nobody's name can be another's e-mail.
-	query := credentialByName
+	query := whoByName
 	if isEmail(loginKey) {
-		query = credentialByEmail
+		query = whoByEmail
 	}
 	return s.credential(s.db.QueryRow(ctx, query, loginKey))
 }
 
 // CredentialOfID finds a person by id; nobody is CodeNotFound.
 func (s *Store) CredentialOfID(ctx context.Context, userID uint32) (Credential, error) {
-	return s.credential(s.db.QueryRow(ctx, credentialByID, userID))
+	return s.credential(s.db.QueryRow(ctx, whoByID, userID))
 }
 
 func (s *Store) credential(row *sql.Row) (Credential, error) {
@@ -108,8 +108,8 @@ type Attempt struct {
 
 const (
 	// Not when it was changed meanwhile: the newer one counts.
-	rehashPassword = `UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?`
-	noteSignIn     = `UPDATE users SET last_login_at = ?, last_login_ip = ? WHERE id = ?`
+	renewHash  = `UPDATE users SET password_hash = ? WHERE id = ? AND password_hash = ?`
+	noteSignIn = `UPDATE users SET last_login_at = ?, last_login_ip = ? WHERE id = ?`
 )
 
 // EndAttempt writes down how a try to sign in ended, all in one transaction: the count of failures, the audit trail, and what a right one
@@ -175,16 +175,16 @@ func addressText(a netip.Addr) *string {
 // Rehash puts a hash of today's cost in the place of an older one of the same password.
 func (s *Store) Rehash(ctx context.Context, userID uint32, oldHash, newHash string) error {
 	return fail(s.db.Update(ctx, func(tx *reldb.Tx) error {
-		_, err := tx.Exec(ctx, rehashPassword, newHash, userID, oldHash)
+		_, err := tx.Exec(ctx, renewHash, newHash, userID, oldHash)
 		return err
 	}), "renew a password's hash")
 }
 
 const (
 	// The hash is compared too: of two changes at one moment, the second would be by somebody who knew only the old password.
-	changeOwnPassword = `UPDATE users SET password_hash = ?, must_change_password = 0, password_changed_at = ?, epoch = epoch + 1 WHERE id = ? AND password_hash = ?`
-	raiseEpoch        = `UPDATE users SET epoch = epoch + 1 WHERE id = ?`
-	selectEpoch       = `SELECT epoch FROM users WHERE id = ?`
+	changeOwnHash = `UPDATE users SET password_hash = ?, must_change_password = 0, password_changed_at = ?, epoch = epoch + 1 WHERE id = ? AND password_hash = ?`
+	raiseEpoch    = `UPDATE users SET epoch = epoch + 1 WHERE id = ?`
+	selectEpoch   = `SELECT epoch FROM users WHERE id = ?`
 )
 
 // ErrOldPassword is the answer to who wants a new password and does not give the old one, or gave a wrong one too often shortly before.
@@ -211,7 +211,7 @@ func (s *Store) ChangeOwnPassword(ctx context.Context, actor *Actor, c *Credenti
 				return err
 			}
 		}
-		n, err := tx.Exec(ctx, changeOwnPassword, newHash, millis(tx.now), c.UserID, c.PasswordHash)
+		n, err := tx.Exec(ctx, changeOwnHash, newHash, millis(tx.now), c.UserID, c.PasswordHash)
 		if err != nil {
 			return err
 		}

@@ -69,7 +69,7 @@ func (p Policy) Check(password string, personal ...string) error {
 			special = true
 		}
 	}
-	if p.Mixed && !(lower && upper) {
+	if p.Mixed && (!lower || !upper) {
 		wrong = append(wrong, "needs small and capital letters")
 	}
 	if p.Digit && !digit {

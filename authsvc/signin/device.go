@@ -41,7 +41,7 @@ func (d *device) knows(userID uint32) bool { return userID != 0 && slices.Contai
 // encode is the content of the cookie before it is sealed.
 func (d *device) encode() []byte {
 	b := append([]byte{deviceVersion}, d.id[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(d.issued.UnixMilli())) //nolint:gosec // after 1970
+	b = binary.BigEndian.AppendUint64(b, uint64(d.issued.UnixMilli()))
 	for _, u := range d.users {
 		b = binary.BigEndian.AppendUint32(b, u)
 	}

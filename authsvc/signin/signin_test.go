@@ -106,7 +106,7 @@ func TestAnswersAlike(t *testing.T) {
 		} {
 			s.work.Store(0)
 			r, err := s.Authenticate(ctx, try(c.login, c.password))
-			if !errors.Is(err, signin.ErrWrong) || err.Error() != signin.ErrWrong.Error() || r != (signin.Result{}) { //nolint:errorlint // the very same text
+			if !errors.Is(err, signin.ErrWrong) || err.Error() != signin.ErrWrong.Error() || r != (signin.Result{}) {
 				t.Errorf("%s: %+v, %v", c.login, r, err)
 			}
 			if got := s.work.Load(); got != 1<<cost {
