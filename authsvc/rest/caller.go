@@ -8,7 +8,6 @@ import (
 
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/token"
-	"gatehouse/authsvc/websession"
 	"gatehouse/internal/edge"
 )
 
@@ -90,7 +89,7 @@ func (a *API) bySession(r *http.Request, g *sessions.Session) (*authsvc.Actor, e
 		return nil, err
 	}
 	claim.Epoch, claim.Via, claim.Scopes = own.Epoch, "session "+own.Ref(), authsvc.AllScopes
-	claim.SecondFactor = secondFactor(own)
+	claim.SecondFactor = own.SecondFactor() && !own.Pending
 	actor, err := a.store.ActorFor(r.Context(), own.UserID, claim)
 	if err != nil {
 		return nil, err
@@ -99,16 +98,6 @@ func (a *API) bySession(r *http.Request, g *sessions.Session) (*authsvc.Actor, e
 		actor.Stage = authsvc.StageSecondFactor
 	}
 	return actor, nil
-}
-
-// secondFactor tells whether the session's person gave more than a password.
-func secondFactor(s *websession.Session) bool {
-	for _, m := range s.Methods {
-		if m != websession.MethodPassword {
-			return !s.Pending
-		}
-	}
-	return false
 }
 
 func claimOf(r *http.Request) authsvc.Claim {
