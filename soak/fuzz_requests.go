@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"sync"
@@ -21,10 +22,10 @@ import (
 	"gatehouse/simulate"
 )
 
-// fuzzer sends damaged requests to a server over plain connections and judges each answer.
+// fuzzer makes damaged requests and judges each answer.
 type fuzzer struct {
-	server *bench.Server
 	tenant bench.Tenant
+	book   book
 	events []event.Event // sound ones to begin with
 	until  time.Time
 	most   int64
@@ -32,10 +33,16 @@ type fuzzer struct {
 	mu       sync.Mutex
 	requests int64
 	byStatus map[int]int64
-	closed   int64              // connections that the server closed without an answer, as it may on broken HTTP
-	ids      map[event.ID]int64 // events that must be there, and their times
-	maybe    int64              // accepted records whose identity is open to reading
-	wrong    []string           // what should not have been
+	closed   int64    // requests that were not answered, as may be with broken HTTP
+	wrong    []string // what should not have been
+}
+
+// book keeps account of what the answers say was taken.
+type book interface {
+	// sound notes a sound event that was taken, as new or as known already.
+	sound(w reading, fresh bool)
+	// open notes records that were taken and may be read in several ways.
+	open(fresh, known int)
 }
 
 // maxWrong is how many wrong answers are kept for the message.
@@ -53,7 +60,9 @@ func (f *fuzzer) count(status int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests++
-	f.byStatus[status]++
+	if status != 0 {
+		f.byStatus[status]++
+	}
 	return f.requests < f.most && time.Now().Before(f.until)
 }
 
@@ -64,8 +73,8 @@ type probe struct {
 	broken bool                          // not HTTP any more: it may be answered by closing
 }
 
-// run is one client of the fuzzer.
-func (f *fuzzer) run(ctx context.Context, r *rand.Rand) error {
+// send is one client, over plain connections.
+func (f *fuzzer) send(ctx context.Context, address string, r *rand.Rand) error {
 	var conn net.Conn
 	var in *bufio.Reader
 	defer func() {
@@ -80,7 +89,7 @@ func (f *fuzzer) run(ctx context.Context, r *rand.Rand) error {
 		for try := 0; ; try++ {
 			if conn == nil {
 				var d net.Dialer
-				c, err := d.DialContext(ctx, "tcp", f.server.Address())
+				c, err := d.DialContext(ctx, "tcp", address)
 				if err != nil {
 					return fmt.Errorf("the server does not take connections any more: %w", err)
 				}
@@ -113,9 +122,7 @@ func (f *fuzzer) run(ctx context.Context, r *rand.Rand) error {
 			_ = conn.Close() // a new one serves the next request
 			conn = nil
 			if p.broken {
-				f.mu.Lock()
-				f.closed++
-				f.mu.Unlock()
+				f.unanswered()
 				break
 			}
 			var timeout net.Error
@@ -134,6 +141,71 @@ func (f *fuzzer) run(ctx context.Context, r *rand.Rand) error {
 		}
 	}
 	return ctx.Err()
+}
+
+func (f *fuzzer) unanswered() {
+	f.mu.Lock()
+	f.closed++
+	f.mu.Unlock()
+}
+
+// handle is one client without a network: it hands each request, as net/http has parsed it, to a handler.
+func (f *fuzzer) handle(ctx context.Context, h http.Handler, r *rand.Rand) error {
+	arrow := simulate.NewArrow()
+	in := bufio.NewReader(nil)
+	for i := 0; ctx.Err() == nil; i++ {
+		p := f.probe(r, arrow, i)
+		in.Reset(bytes.NewReader(p.wire))
+		req, err := http.ReadRequest(in)
+		var w recorder
+		if err == nil {
+			f.serve(h, &w, req.WithContext(ctx), &p)
+			f.hear(&p, w.status, w.body.Bytes())
+		} else {
+			f.unanswered()
+		}
+		if !f.count(w.status) {
+			return nil
+		}
+	}
+	return ctx.Err()
+}
+
+func (f *fuzzer) serve(h http.Handler, w http.ResponseWriter, req *http.Request, p *probe) {
+	defer func() {
+		if v := recover(); v != nil {
+			f.fault("panic: %v at %.300q\n%s", v, p.wire, debug.Stack())
+		}
+	}()
+	h.ServeHTTP(w, req)
+}
+
+// recorder keeps an answer.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header is of [http.ResponseWriter].
+func (w *recorder) Header() http.Header {
+	if w.header == nil {
+		w.header = http.Header{}
+	}
+	return w.header
+}
+
+// WriteHeader is of [http.ResponseWriter].
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+}
+
+// Write is of [http.ResponseWriter].
+func (w *recorder) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
 }
 
 func answer(resp *http.Response) (status int, body []byte, keep bool, err error) {
@@ -193,13 +265,11 @@ func (f *fuzzer) single(body []byte) probe {
 		taken := status == http.StatusCreated || status == http.StatusOK
 		switch {
 		case taken && want.valid && want.sure:
-			f.mu.Lock()
-			f.ids[want.id] = want.at
-			f.mu.Unlock()
+			f.book.sound(want, status == http.StatusCreated)
+		case taken && !want.sure && status == http.StatusCreated:
+			f.book.open(1, 0)
 		case taken && !want.sure:
-			f.mu.Lock()
-			f.maybe++
-			f.mu.Unlock()
+			f.book.open(0, 1)
 		case taken:
 			f.fault("%d to what is no event: %q", status, body)
 		case want.valid && want.sure && status != http.StatusServiceUnavailable:
@@ -235,28 +305,21 @@ func (f *fuzzer) lines(r *rand.Rand, body []byte) probe {
 			f.fault("an answer about %d of %d lines: %q: %.200s", got.Accepted+got.Duplicate+got.Rejected, len(want), text, answer)
 			return
 		}
-		refused := map[int]bool{}
-		for _, res := range got.Results {
-			if res.Status == "rejected" {
-				refused[res.Index] = true
-			}
-		}
+		became := got.outcomes(len(want))
 		for i, w := range want {
+			refused, known := became[i] == "rejected", became[i] == "duplicate"
 			switch {
+			case !w.sure && refused:
+			case !w.sure && known:
+				f.book.open(0, 1)
 			case !w.sure:
-				if !refused[i] {
-					f.mu.Lock()
-					f.maybe++
-					f.mu.Unlock()
-				}
-			case w.valid && refused[i]:
+				f.book.open(1, 0)
+			case w.valid && refused:
 				f.fault("line %d is a sound event and was refused: %q: %.300s", i, text, answer)
-			case !w.valid && !refused[i]:
+			case !w.valid && !refused:
 				f.fault("line %d is no event and was taken: %q: %.300s", i, text, answer)
 			case w.valid:
-				f.mu.Lock()
-				f.ids[w.id] = w.at
-				f.mu.Unlock()
+				f.book.sound(w, !known)
 			}
 		}
 	}}
@@ -281,17 +344,19 @@ func (f *fuzzer) arrow(r *rand.Rand, a *simulate.Arrow) probe {
 			f.fault("%d with an answer that is none: %.200s", status, answer)
 			return
 		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if bytes.Equal(body, stream) {
-			for i := range part {
-				e := part[i]
-				e.CompanyID = f.tenant.ID
-				f.ids[e.ID()] = e.Time
-			}
+		if !bytes.Equal(body, stream) {
+			f.book.open(got.Accepted, got.Duplicate)
 			return
 		}
-		f.maybe += int64(got.Accepted + got.Duplicate)
+		for i, became := range got.outcomes(len(part)) {
+			e := part[i]
+			e.CompanyID = f.tenant.ID
+			if became == "rejected" {
+				f.fault("event %d of a sound stream was refused: %.300s", i, answer)
+				continue
+			}
+			f.book.sound(reading{id: e.ID(), at: e.Time, valid: true, sure: true}, became != "duplicate")
+		}
 	}}
 }
 
@@ -303,10 +368,14 @@ func (f *fuzzer) head(r *rand.Rand, body []byte) probe {
 	return probe{wire: append(mutate(r, wire[:end]), wire[end:]...), broken: true}
 }
 
+var gzips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
 // wrapped sends a body in a compression that is damaged, or is not what it says.
 func (f *fuzzer) wrapped(r *rand.Rand, body []byte) probe {
 	var buf bytes.Buffer
-	z := gzip.NewWriter(&buf)
+	z := gzips.Get().(*gzip.Writer) //nolint:forcetypeassert // ours alone
+	defer gzips.Put(z)
+	z.Reset(&buf)
 	_, werr := z.Write(body)
 	if err := errors.Join(werr, z.Close()); err != nil {
 		f.fault("BUG: %v", err)
@@ -328,9 +397,7 @@ func (f *fuzzer) wrapped(r *rand.Rand, body []byte) probe {
 			return
 		}
 		if want := readPlainly(body, f.options()); want.valid {
-			f.mu.Lock()
-			f.ids[want.id] = want.at
-			f.mu.Unlock()
+			f.book.sound(want, status == http.StatusCreated)
 		}
 	}}
 }

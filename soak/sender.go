@@ -246,6 +246,17 @@ type batchAnswer struct {
 	}
 }
 
+// outcomes are what became of n records: "duplicate", "rejected", or "" of one that was taken as new.
+func (a *batchAnswer) outcomes(n int) []string {
+	out := make([]string, n)
+	for _, r := range a.Results {
+		if r.Index >= 0 && r.Index < n {
+			out[r.Index] = r.Status
+		}
+	}
+	return out
+}
+
 func readAnswer(text []byte) (a batchAnswer, err error) {
 	err = json.Unmarshal(text, &a)
 	return a, err
