@@ -49,6 +49,7 @@ type Actor struct {
 	Address   netip.Addr // where the request came from
 	Agent     string     // the client's User-Agent, shortened
 	RequestID string
+	token     bool   // came with a personal token
 	Via       string // which session, token or key, by a name that is no secret, such as "session 3f9a…"
 }
 

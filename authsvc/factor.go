@@ -26,18 +26,6 @@ const (
 	countPasskeys  = `SELECT COUNT(*) FROM webauthn_credentials WHERE user_id = ?`
 )
 
-// ownAccount asks whether the actor may change their own second factors: to the end of a sign-in, or where setting one up is what is missing
-// of it.
-func (a *Actor) ownAccount() error {
-	if a.Kind != ActorPerson {
-		return event.Errorf(event.CodeForbidden, "only a person has a second factor")
-	}
-	if a.Stage == StageSetUpFactor {
-		return nil
-	}
-	return a.Require(PermOwnAccount, 0)
-}
-
 // ownEntry is what the audit trail says of an act on one's own account.
 func (a *Actor) ownEntry(action, detail string) Entry {
 	return Entry{Action: action, TargetKind: "user", TargetID: strconv.FormatUint(uint64(a.ID), 10), TargetName: a.Name, Detail: detail}
@@ -49,7 +37,7 @@ func sealedRow(userID uint32) string { return strconv.FormatUint(uint64(userID),
 // BeginTOTP makes a new secret for the actor's authenticator app. It counts once ConfirmTOTP has seen a code of it; until then an app that is
 // set up already goes on.
 func (s *Store) BeginTOTP(ctx context.Context, actor *Actor, sealer *Sealer) (mfa.TOTP, error) {
-	if err := actor.ownAccount(); err != nil {
+	if err := actor.own(actor.ID, StageSetUpFactor); err != nil {
 		return mfa.TOTP{}, err
 	}
 	made, err := mfa.NewTOTP(rand.Reader)
@@ -97,7 +85,7 @@ func openTOTP(sealer *Sealer, userID uint32, sealed string) (mfa.TOTP, error) {
 
 // PendingTOTP gives the secret that BeginTOTP made and nobody confirmed yet, to show it again.
 func (s *Store) PendingTOTP(ctx context.Context, actor *Actor, sealer *Sealer) (mfa.TOTP, error) {
-	if err := actor.ownAccount(); err != nil {
+	if err := actor.own(actor.ID, StageSetUpFactor); err != nil {
 		return mfa.TOTP{}, err
 	}
 	st, err := readTOTP(ctx, s.db, actor.ID)
@@ -118,7 +106,7 @@ func noPending() error {
 // ConfirmTOTP makes the app that is being set up the actor's second factor, when code is one of it. codes are new recovery codes, which replace
 // those from before, where this is the person's first factor; else they are nil. A wrong code is a field error.
 func (s *Store) ConfirmTOTP(ctx context.Context, actor *Actor, sealer *Sealer, code string) (codes []string, err error) {
-	if err := actor.ownAccount(); err != nil {
+	if err := actor.own(actor.ID, StageSetUpFactor); err != nil {
 		return nil, err
 	}
 	err = s.update(ctx, actor, func(tx *auditedTx) error {

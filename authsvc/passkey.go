@@ -86,7 +86,7 @@ func passkeyHash(id []byte) string {
 // AddPasskey adds a passkey to the actor's account. id is the credential's own, by which no other account may have it. codes are recovery
 // codes where this is the person's first factor.
 func (s *Store) AddPasskey(ctx context.Context, actor *Actor, name string, id []byte, credential string) (codes []string, err error) {
-	if err := actor.ownAccount(); err != nil {
+	if err := actor.own(actor.ID, StageSetUpFactor); err != nil {
 		return nil, err
 	}
 	clean, _, err := cleanName("name", name)

@@ -32,12 +32,14 @@ var ErrAccess = errors.New("the access token is not valid")
 
 // Access is what an access token says.
 type Access struct {
-	UserID  uint32
-	Epoch   int64  // of the person when it was made: raised since, the token counts no longer
-	Family  string // the sign-in that it came from, as the refresh tokens of it have
-	Scopes  string // as authsvc.Scopes writes them
-	ID      string // its own, for the audit trail
-	Expires time.Time
+	UserID uint32
+	Epoch  int64  // of the person when it was made: raised since, the token counts no longer
+	Family string // the sign-in that it came from, as the refresh tokens of it have
+	Scopes string // as authsvc.Scopes writes them
+	// SecondFactor says that more than a password was given at the sign-in.
+	SecondFactor bool
+	ID           string // its own, for the audit trail
+	Expires      time.Time
 }
 
 // Signer makes and checks access tokens: JWTs signed with Ed25519 (RFC 7519, RFC 8037).
@@ -85,6 +87,7 @@ type claims struct {
 	Epoch  int64  `json:"epoch"`
 	Family string `json:"fam"`
 	Scopes string `json:"scope"`
+	Second bool   `json:"mfa,omitempty"`
 }
 
 // Sign makes an access token for AccessLifetime, and tells when it ends. ID and Expires of a are set here.
@@ -100,7 +103,7 @@ func (s *Signer) Sign(a Access) (signed string, expires time.Time, err error) {
 			Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: strconv.FormatUint(uint64(a.UserID), 10),
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(expires), ID: base64.RawURLEncoding.EncodeToString(id[:]),
 		},
-		Epoch: a.Epoch, Family: a.Family, Scopes: a.Scopes,
+		Epoch: a.Epoch, Family: a.Family, Scopes: a.Scopes, Second: a.SecondFactor,
 	})
 	t.Header["kid"] = s.current.id
 	signed, err = t.SignedString(s.current.private)
@@ -130,7 +133,7 @@ func (s *Signer) Verify(signed string) (Access, error) {
 	if err != nil || id == 0 || c.Family == "" || c.ID == "" {
 		return Access{}, fmt.Errorf("%w: a claim is missing", ErrAccess)
 	}
-	return Access{UserID: uint32(id), Epoch: c.Epoch, Family: c.Family, Scopes: c.Scopes, ID: c.ID, Expires: c.ExpiresAt.Time}, nil
+	return Access{UserID: uint32(id), Epoch: c.Epoch, Family: c.Family, Scopes: c.Scopes, SecondFactor: c.Second, ID: c.ID, Expires: c.ExpiresAt.Time}, nil
 }
 
 // keyOf finds the public key that a token names. It is never taken from the token itself.

@@ -74,7 +74,7 @@ func TestAccess(t *testing.T) {
 	t.Parallel()
 	now := epoch
 	s := newSigner(t, &now, 1)
-	want := token.Access{UserID: 4_000_000_000, Epoch: 7, Family: "f1", Scopes: "read,manage"}
+	want := token.Access{UserID: 4_000_000_000, Epoch: 7, Family: "f1", Scopes: "read,manage", SecondFactor: true}
 	signed, expires, err := s.Sign(want)
 	if err != nil || !token.LooksLikeAccess(signed) {
 		t.Fatalf("%q, %v", signed, err)

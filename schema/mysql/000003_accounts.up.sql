@@ -98,6 +98,8 @@ CREATE TABLE refresh_tokens (
     epoch      BIGINT       NOT NULL,
     family     VARCHAR(64)  NOT NULL,
     token_hash VARCHAR(64)  NOT NULL,
+    scopes     VARCHAR(64)  NOT NULL DEFAULT '',
+    second_factor SMALLINT NOT NULL DEFAULT 0,
     created_at BIGINT       NOT NULL,
     expires_at BIGINT       NOT NULL,
     used_at    BIGINT,

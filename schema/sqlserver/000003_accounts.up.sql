@@ -98,6 +98,8 @@ CREATE TABLE refresh_tokens (
     epoch      BIGINT NOT NULL,
     family     NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NOT NULL,
     token_hash NVARCHAR(64) COLLATE Latin1_General_100_BIN2 NOT NULL,
+    scopes     NVARCHAR(128) COLLATE Latin1_General_100_BIN2 NOT NULL DEFAULT '',
+    second_factor SMALLINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
     used_at    BIGINT NULL,

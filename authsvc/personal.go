@@ -1,0 +1,186 @@
+package authsvc
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strconv"
+	"time"
+
+	"gatehouse/authsvc/token"
+	"gatehouse/event"
+	"gatehouse/internal/reldb"
+)
+
+// PersonalToken is a personal access token as its owner sees it: everything but the token.
+type PersonalToken struct {
+	ID       uint32
+	Name     string
+	Prefix   string
+	Scopes   Scopes
+	Created  time.Time
+	Expires  time.Time
+	LastUsed time.Time // zero: never; to within a minute
+	Address  string    // from where it was last used
+}
+
+// NewPersonalToken is what a person chooses for a token.
+type NewPersonalToken struct {
+	Name    string
+	Scopes  Scopes    // at most the person's own
+	Expires time.Time // required
+}
+
+// maxPersonalTokens is how many tokens that count a person may have.
+const maxPersonalTokens = 50
+
+// noteTokenUse is how often the use of a token is written: once a request would be a write per report.
+const noteTokenUse = time.Minute
+
+const (
+	insertPersonal = `INSERT INTO personal_tokens (user_id, name, token_prefix, token_hash, scopes, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)`
+	listPersonal   = `SELECT id, name, token_prefix, scopes, created_at, expires_at, last_used_at, last_used_ip FROM personal_tokens
+    WHERE user_id = ? AND revoked_at IS NULL ORDER BY id`
+	countPersonal  = `SELECT COUNT(*) FROM personal_tokens WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ?`
+	revokePersonal = `UPDATE personal_tokens SET revoked_at = ? WHERE user_id = ? AND id = ? AND revoked_at IS NULL`
+	findPersonal   = `SELECT id, user_id, scopes, expires_at, last_used_at FROM personal_tokens WHERE token_hash = ? AND revoked_at IS NULL`
+	notePersonal   = `UPDATE personal_tokens SET last_used_at = ?, last_used_ip = ? WHERE id = ?`
+)
+
+// CreatePersonalToken makes a token for the actor. The token in the result is the only copy there will ever be.
+func (s *Store) CreatePersonalToken(ctx context.Context, actor *Actor, n NewPersonalToken) (PersonalToken, string, error) {
+	if err := actor.personalTokens(); err != nil {
+		return PersonalToken{}, "", err
+	}
+	name, _, err := cleanName("name", n.Name)
+	if err != nil {
+		return PersonalToken{}, "", err
+	}
+	if n.Scopes == 0 || !actor.Scopes.Has(n.Scopes) {
+		return PersonalToken{}, "", event.FieldError("scopes", "must be at least one of %s", actor.Scopes)
+	}
+	settings, err := s.GetSettings(ctx)
+	if err != nil {
+		return PersonalToken{}, "", err
+	}
+	now := s.now()
+	if !n.Expires.After(now) || n.Expires.After(now.AddDate(0, 0, settings.TokenMaxDays)) {
+		return PersonalToken{}, "", event.FieldError("expires", "must lie in the next %d days", settings.TokenMaxDays)
+	}
+	secret, err := token.Personal.New(s.rand)
+	if err != nil {
+		return PersonalToken{}, "", fail(err, "make a token")
+	}
+	t := PersonalToken{Name: name, Prefix: token.Personal.Prefix(secret), Scopes: n.Scopes, Created: now.Truncate(time.Millisecond).UTC(), Expires: n.Expires.UTC()}
+	err = s.update(ctx, actor, func(tx *auditedTx) error {
+		var have int
+		if err := tx.QueryRow(ctx, countPersonal, actor.ID, millis(now)).Scan(&have); err != nil {
+			return err
+		}
+		if have >= maxPersonalTokens {
+			return event.Errorf(event.CodeConflict, "you have %d tokens: revoke one first", have)
+		}
+		id, err := tx.Insert(ctx, insertPersonal, actor.ID, name, t.Prefix, token.HashText(secret), n.Scopes.String(), millis(now), millis(n.Expires))
+		if err != nil {
+			return err
+		}
+		t.ID = uint32(id) //nolint:gosec // ids are INTEGER columns that count up from 1
+		e := actor.ownEntry("token.create", t.Prefix+"… "+n.Scopes.String())
+		return tx.record(ctx, e)
+	})
+	if err != nil {
+		return PersonalToken{}, "", fail(err, "make a token")
+	}
+	return t, secret, nil
+}
+
+// personalTokens asks whether the actor may make and revoke tokens: a person who is signed in, not one of their tokens, which could otherwise
+// outlive itself.
+func (a *Actor) personalTokens() error {
+	if a.Kind == ActorPerson && a.token {
+		return event.Errorf(event.CodeForbidden, "tokens are made and revoked by people who are signed in, not with a personal token")
+	}
+	return a.Require(PermOwnAccount, 0)
+}
+
+// PersonalTokens lists the actor's tokens that were not revoked, by id.
+func (s *Store) PersonalTokens(ctx context.Context, actor *Actor) (list []PersonalToken, err error) {
+	if err := actor.Require(PermOwnAccount, 0); err != nil {
+		return nil, err
+	}
+	rows, err := s.db.Query(ctx, listPersonal, actor.ID)
+	if err != nil {
+		return nil, fail(err, "list tokens")
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var t PersonalToken
+		var scopes string
+		var created, expires int64
+		var used *int64
+		var ip sql.NullString
+		if err := rows.Scan(&t.ID, &t.Name, &t.Prefix, &scopes, &created, &expires, &used, &ip); err != nil {
+			return nil, fail(err, "list tokens")
+		}
+		t.Scopes, t.Address = storedScopes(scopes), ip.String
+		t.Created, t.Expires, t.LastUsed = time.UnixMilli(created).UTC(), time.UnixMilli(expires).UTC(), optionalTime(used)
+		list = append(list, t)
+	}
+	return list, fail(rows.Err(), "list tokens")
+}
+
+// RevokePersonalToken ends a token of the actor at once. One that is not theirs, or was revoked, is CodeNotFound.
+func (s *Store) RevokePersonalToken(ctx context.Context, actor *Actor, tokenID uint32) error {
+	if err := actor.personalTokens(); err != nil {
+		return err
+	}
+	return fail(s.update(ctx, actor, func(tx *auditedTx) error {
+		n, err := tx.Exec(ctx, revokePersonal, millis(tx.now), actor.ID, tokenID)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return event.Errorf(event.CodeNotFound, "you have no token with id %d", tokenID)
+		}
+		return tx.record(ctx, actor.ownEntry("token.revoke", "token "+strconv.FormatUint(uint64(tokenID), 10)))
+	}), "revoke a token")
+}
+
+// PersonalActor gives the person of a personal token, limited to its scopes, and notes its use. Whatever is wrong with it, or with the
+// person, is ErrToken. A second factor was given when the token was made.
+func (s *Store) PersonalActor(ctx context.Context, secret string, claim Claim) (*Actor, error) {
+	if !token.Personal.WellFormed(secret) {
+		return nil, ErrToken
+	}
+	var id, userID uint32
+	var scopes string
+	var expires int64
+	var used *int64
+	err := s.db.QueryRow(ctx, findPersonal, token.HashText(secret)).Scan(&id, &userID, &scopes, &expires, &used)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrToken
+	}
+	if err != nil {
+		return nil, fail(err, "check a token")
+	}
+	now := s.now()
+	if expires <= millis(now) {
+		return nil, ErrToken
+	}
+	claim.Epoch, claim.SecondFactor, claim.Scopes, claim.Via = 0, true, storedScopes(scopes), "token "+token.Personal.Prefix(secret)
+	actor, err := s.ActorFor(ctx, userID, claim)
+	if event.ErrorCode(err) == event.CodeUnauthorized {
+		return nil, ErrToken
+	}
+	if err != nil {
+		return nil, err
+	}
+	actor.token = true
+	if used == nil || millis(now)-*used >= noteTokenUse.Milliseconds() {
+		err = s.db.Update(ctx, func(tx *reldb.Tx) error {
+			_, err := tx.Exec(ctx, notePersonal, millis(now), addressText(claim.Address), id)
+			return err
+		})
+	}
+	return actor, fail(err, "note the use of a token")
+}
