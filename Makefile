@@ -48,8 +48,8 @@ run: setup build ## start Gatehouse at https://localhost:8000 with its data in .
 demo: setup build ## start Gatehouse with one simulated month in it
 	exec tools/demo.sh $(DATA) $(LISTEN)
 
-# Tests that need PostgreSQL use the one at $$GATEHOUSE_TEST_POSTGRES or 127.0.0.1:5432, and are skipped without one
-# unless CI=true.
+# Tests that need PostgreSQL use the one at $$GATEHOUSE_TEST_POSTGRES or 127.0.0.1:5432, those that need MySQL or MariaDB that at
+# $$GATEHOUSE_TEST_MYSQL or 127.0.0.1:3306. They are skipped without one unless CI=true.
 .PHONY: test
 test: setup build ## run all tests
 	go test -timeout 11m ./...
