@@ -51,7 +51,7 @@ type Server struct {
 
 // Database is the section [database].
 type Database struct {
-	URL Secret `key:"url" env:"DATABASE_URL" rule:"database" doc:"sqlite:///path/to/file.db or postgresql://user:password@host:5432/database. Empty: gatehouse.db in the data directory."`
+	URL Secret `key:"url" env:"DATABASE_URL" rule:"database" doc:"sqlite:///path/to/file.db, postgresql://user:password@host:5432/database, or mysql://, mariadb://, sqlserver:// likewise. Empty: gatehouse.db in the data directory."`
 }
 
 // ClickHouse is the section [clickhouse].
