@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 
@@ -9,20 +8,14 @@ import (
 	"gatehouse/authsvc/signin"
 )
 
-// Tokens tells whom a bearer token stands for that is no API key: an access token or a personal one.
-type Tokens interface {
-	// Actor gives the person of a token, as the database says at this moment, limited to the token's scopes. claim brings what is
-	// known of the request. Every token that does not count (any more) is CodeUnauthorized, with one text.
-	Actor(ctx context.Context, token string, claim authsvc.Claim) (*authsvc.Actor, error)
-}
-
 // Config is what an API is made of.
 type Config struct {
 	Store    *authsvc.Store
 	Keys     *authsvc.Resolver
 	SignIn   *signin.Service
 	Sessions *Sessions
-	Tokens   Tokens
+	Tokens   *signin.Tokens
+	Factors  *signin.Factors
 	Log      *slog.Logger
 }
 
@@ -32,13 +25,14 @@ type API struct {
 	keys     *authsvc.Resolver
 	signin   *signin.Service
 	sessions *Sessions
-	tokens   Tokens
+	tokens   *signin.Tokens
+	factors  *signin.Factors
 	log      *slog.Logger
 }
 
 // New makes an API.
 func New(c Config) *API {
-	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, tokens: c.Tokens, log: c.Log}
+	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, tokens: c.Tokens, factors: c.Factors, log: c.Log}
 }
 
 // Route is one route as a router takes it. {name} in Path stands for one segment.

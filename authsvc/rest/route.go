@@ -53,7 +53,7 @@ var pageParams = []param{
 
 // routes is the whole table.
 func routes() []route {
-	return slices.Concat(signInRoutes, ownRoutes, userRoutes, companyRoutes, keyRoutes, settingRoutes, trailRoutes)
+	return slices.Concat(signInRoutes, tokenRoutes, ownRoutes, factorRoutes, userRoutes, companyRoutes, keyRoutes, settingRoutes, trailRoutes)
 }
 
 // call is one request to a route.
