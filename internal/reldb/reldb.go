@@ -6,14 +6,15 @@
 // SQL Server share. Where one of them needs other words, the statement's owner keeps an override per Dialect. In the common subset
 //
 //   - the first rows are `ORDER BY … LIMIT ?`, at the end of the statement or in a subquery. SQL Server's words for it are put in here;
-//     it needs the ORDER BY. `LIMIT ? OFFSET ?` and `LIMIT` without an order are not in the subset;
+//     it needs the ORDER BY, and at least 1. `LIMIT ? OFFSET ?` and `LIMIT` without an order are not in the subset;
 //   - "insert or update" is an UPDATE, and an INSERT when that matched no row (Tx.Exec counts matched rows everywhere, changed or not). Two
 //     that do so at once can both come to the INSERT: the second gets IsUnique, and may run its transaction again. There is no RETURNING and no ON CONFLICT;
 //   - a list of values is `IN (` + Marks(n) + `)`, at most MaxMarks at a time;
 //   - rows are deleted in portions by `WHERE id IN (SELECT id FROM (SELECT id FROM t WHERE … ORDER BY id LIMIT ?) x)`: MySQL refuses a
 //     LIMIT right in the IN, and a table that a statement both changes and reads, except in such a derived table;
 //   - texts are joined in Go, not in SQL (`||`), and are compared byte by byte; for "equal but for case" there are folded columns;
-//   - LIKE has an ESCAPE: `LIKE ? ESCAPE '!'` (not the backslash, which MySQL may read as half of something);
+//   - LIKE has an ESCAPE: `LIKE ? ESCAPE '!'` (not the backslash, which MySQL may read as half of something), with %, _, [ and ! escaped in what people
+//     type ([ means something in SQL Server alone);
 //   - there are no booleans: a SMALLINT is 0 or 1, and a condition is not a value that can be selected;
 //   - an UPDATE sees the old values only by luck where it sets a column and uses it: MySQL goes from left to right;
 //   - a query gives its columns and expressions names where a subquery is read.
