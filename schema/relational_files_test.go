@@ -26,12 +26,13 @@ type tables struct {
 	columns map[string]column // by table.column
 	indexes []string          // "table unique? (columns)", sorted
 	foreign []string          // "table (columns) REFERENCES …", sorted
+	carried map[string]int    // index → how many of its columns are carried behind the key: SQL Server's INCLUDE
 }
 
 var (
 	createsTable = regexp.MustCompile(`(?s)^CREATE TABLE (\w+) \((.*)\)[^)]*$`)
 	alterAdd     = regexp.MustCompile(`(?s)^ALTER TABLE (\w+) ADD (.*)$`)
-	createIndex  = regexp.MustCompile(`^CREATE (UNIQUE )?INDEX \w+ ON (\w+) (\([^)]*\))$`)
+	createIndex  = regexp.MustCompile(`^CREATE (UNIQUE )?INDEX \w+ ON (\w+) (\([^)]*)\)(?: INCLUDE \(([^)]*)\))?$`)
 	constraint   = regexp.MustCompile(`^CONSTRAINT \w+ (PRIMARY KEY|UNIQUE|FOREIGN KEY|CHECK) ?(\(.*)$`)
 	inlineIndex  = regexp.MustCompile(`^INDEX \w+ (\([^)]*\))$`)
 	columnLine   = regexp.MustCompile(`^(?:COLUMN )?(\w+) +(\w+)(?: ?\((\w+)\))?(.*)$`)
@@ -41,7 +42,7 @@ var (
 
 func readTables(t *testing.T, d reldb.Dialect) tables {
 	t.Helper()
-	out := tables{columns: map[string]column{}}
+	out := tables{columns: map[string]column{}, carried: map[string]int{}}
 	versions, err := relationalVersions(relationalFiles, d)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +64,15 @@ func readTables(t *testing.T, d reldb.Dialect) tables {
 				out.parts(t, m[1], strings.ReplaceAll(m[2], ", ADD COLUMN ", ", "))
 			case createIndex.MatchString(statement):
 				m := createIndex.FindStringSubmatch(statement)
-				out.indexes = append(out.indexes, fmt.Sprintf("%s %s%s", m[2], m[1], m[3]))
+				index := fmt.Sprintf("%s %s%s", m[2], m[1], m[3])
+				if m[4] != "" {
+					index += ", " + m[4]
+				}
+				index += ")"
+				out.indexes = append(out.indexes, index)
+				if m[4] != "" {
+					out.carried[index] = strings.Count(m[4], ",") + 1
+				}
 			default:
 				t.Errorf("%s: not understood: %s", d, statement)
 			}
@@ -179,7 +188,8 @@ func TestRelationalFilesSQLServer(t *testing.T) {
 	for _, index := range read.indexes {
 		table, list, _ := strings.Cut(index, " ")
 		size := 0
-		for name := range strings.SplitSeq(list[strings.Index(list, "(")+1:len(list)-1], ", ") {
+		names := strings.Split(list[strings.Index(list, "(")+1:len(list)-1], ", ")
+		for _, name := range names[:len(names)-read.carried[index]] {
 			c, ok := read.columns[table+"."+name]
 			switch {
 			case !ok:

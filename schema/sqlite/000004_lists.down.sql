@@ -1,0 +1,2 @@
+DROP INDEX users_totp;
+DROP INDEX users_list;

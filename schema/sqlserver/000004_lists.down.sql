@@ -1,0 +1,2 @@
+DROP INDEX users_totp ON users;
+DROP INDEX users_list ON users;
