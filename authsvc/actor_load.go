@@ -19,12 +19,13 @@ type Claim struct {
 	Via          string // which session or token, by a name that is no secret
 }
 
-// One statement, since every request waits for it. The memberships come with the person, one a row.
+// One statement, since every request waits for it: a row for the person, then one for each membership, with company 0 for the former.
 const selectActor = `SELECT u.username, u.role, u.epoch, u.must_change_password, u.mfa_policy,
     CASE WHEN u.disabled_at IS NULL AND u.approved_at IS NOT NULL THEN 1 ELSE 0 END,
     CASE WHEN u.totp_secret IS NULL THEN 0 ELSE 1 END, (SELECT COUNT(*) FROM webauthn_credentials w WHERE w.user_id = u.id),
-    (SELECT s.value FROM settings s WHERE s.name = '` + settingMFARequired + `'), m.company_id, m.role
-FROM users u LEFT JOIN memberships m ON m.user_id = u.id WHERE u.id = ?`
+    (SELECT s.value FROM settings s WHERE s.name = '` + settingMFARequired + `'), 0
+FROM users u WHERE u.id = ?
+UNION ALL SELECT '', m.role, 0, 0, '', 0, 0, 0, '', m.company_id FROM memberships m WHERE m.user_id = ?`
 
 // ActorFor makes the actor of a request by a person who has proved who they are, as the database says at this moment. A person who is
 // gone, disabled or not yet approved, and a session or token of an earlier epoch, are CodeUnauthorized, all with the same text. The
@@ -46,23 +47,28 @@ func (s *Store) ActorFor(ctx context.Context, userID uint32, claim Claim) (*Acto
 
 // loadActor fills in what the database says of a.ID, and tells whether that person may sign in at all.
 func (s *Store) loadActor(ctx context.Context, q querier, a *Actor, secondFactor bool) (active bool, err error) {
-	rows, err := q.Query(ctx, selectActor, a.ID)
+	rows, err := q.Query(ctx, selectActor, a.ID, a.ID)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var mustChange, totp bool
+		var name string
+		var role Role
+		var epoch int64
+		var mustChange, isActive, totp bool
 		var policy MFAPolicy
 		var passkeys int
-		var setting, role *string
-		var company *uint32
-		if err := rows.Scan(&a.Name, &a.Role, &a.Epoch, &mustChange, &policy, &active, &totp, &passkeys, &setting, &company, &role); err != nil {
+		var setting *string
+		var company uint32
+		if err := rows.Scan(&name, &role, &epoch, &mustChange, &policy, &isActive, &totp, &passkeys, &setting, &company); err != nil {
 			return false, err
 		}
-		if company != nil && role != nil {
-			a.Members[*company] = Role(*role)
+		if company != 0 {
+			a.Members[company] = role
+			continue
 		}
+		a.Name, a.Role, a.Epoch, active = name, role, epoch, isActive
 		a.Stage = stageOf(mustChange, totp || passkeys > 0, mfaRequired(policy, setting), secondFactor)
 	}
 	return active, rows.Err()

@@ -25,10 +25,14 @@ type UserList struct {
 }
 
 const (
-	usersList   = "users"
-	selectUsers = `SELECT ` + userColumns + `, u.username_key FROM users u`
+	usersList = "users"
+	// The page is found by its index alone (users_list); only the rows of the page itself are read.
+	findUsers   = `SELECT u.id FROM users u`
+	selectUsers = `SELECT ` + userColumns + `, u.username_key FROM (`
+	ofPage      = `) p JOIN users u ON u.id = p.id ORDER BY u.username_key`
 	countOf     = `SELECT COUNT(*) FROM users u`
-	hasFactor   = `(u.totp_secret IS NOT NULL OR EXISTS (SELECT 1 FROM webauthn_credentials w WHERE w.user_id = u.id))`
+	hasTOTP     = `u.id IN (SELECT t.id FROM users t WHERE t.totp_secret IS NOT NULL)` // by users_totp
+	hasPasskey  = `u.id IN (SELECT w.user_id FROM webauthn_credentials w)`
 )
 
 // ListUsers lists people by username. A company of which the actor may not know is CodeNotFound; people in companies whose
@@ -56,7 +60,7 @@ func (s *Store) ListUsers(ctx context.Context, actor *Actor, want UserFilter, pa
 		f.add("u.username_key > ?", after[0])
 	}
 	var last string
-	out.Users, last, err = s.listUsers(ctx, limit, selectUsers+f.where()+` ORDER BY u.username_key`+firstRows(s.db.Dialect(), limit+1), f.args...)
+	out.Users, last, err = s.listUsers(ctx, limit, selectUsers+findUsers+f.where()+` ORDER BY u.username_key`+firstRows(s.db.Dialect(), limit+1)+ofPage, f.args...)
 	if err != nil {
 		return UserList{}, fail(err, "list people")
 	}
@@ -126,9 +130,9 @@ func (w *UserFilter) addFields(f *filter) error {
 	}
 	if w.MFA != nil {
 		if *w.MFA {
-			f.add(hasFactor)
+			f.add("(" + hasTOTP + " OR " + hasPasskey + ")")
 		} else {
-			f.add("NOT " + hasFactor)
+			f.add("NOT " + hasTOTP + " AND NOT " + hasPasskey)
 		}
 	}
 	return nil
