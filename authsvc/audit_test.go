@@ -436,8 +436,10 @@ func TestAuditEntryBounds(t *testing.T) {
 		ctx, s := t.Context(), open()
 		long := strings.Repeat("𝄞", 5000) + "\x00\xff"
 		actor := &authsvc.Actor{Kind: authsvc.ActorPerson, Name: long, Via: long, RequestID: long, Address: netip.MustParseAddr("fe80::1%eth0")}
-		if err := s.Record(ctx, actor, authsvc.Entry{Action: long, Outcome: authsvc.Outcome(long), TargetKind: long, TargetID: long, TargetName: long, Detail: "a\x00b\xff" + long,
-			Before: long, After: map[string]string{"x": "\xff\x00<>&"}}); err != nil {
+		if err := s.Record(ctx, actor, authsvc.Entry{
+			Action: long, Outcome: authsvc.Outcome(long), TargetKind: long, TargetID: long, TargetName: long, Detail: "a\x00b\xff" + long,
+			Before: long, After: map[string]string{"x": "\xff\x00<>&"},
+		}); err != nil {
 			t.Fatal(err)
 		}
 		check, err := s.VerifyAudit(ctx, operator)

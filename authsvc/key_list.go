@@ -131,7 +131,7 @@ func (s *Store) FindKey(ctx context.Context, actor *Actor, ref string) (Key, err
 	}
 	switch id, err := strconv.ParseUint(ref, 10, 31); {
 	case err == nil:
-		f.add("k.id = ?", int64(id)) //nolint:gosec // 31 bits
+		f.add("k.id = ?", int64(id))
 	case token.APIKey.WellFormed(ref):
 		hash := token.HashText(ref)
 		f.add("(k.key_hash = ? OR k.old_key_hash = ? AND k.old_key_until > ?)", hash, hash, millis(s.now()))
