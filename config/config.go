@@ -95,6 +95,11 @@ type Session struct {
 	Store           string        `key:"store" default:"database" rule:"oneof=database|redis" doc:"Where sessions are kept. redis needs [cache] redis_url."`
 }
 
+// Secure tells whether the cookie must be marked to go over HTTPS alone, for a person who came by HTTPS or did not.
+func (s Session) Secure(https bool) bool {
+	return s.CookieSecure == "true" || s.CookieSecure == "auto" && https
+}
+
 // Security is the section [security].
 type Security struct {
 	SecretKey      Secret        `key:"secret_key" env:"SECRET_KEY" rule:"secret maxlen=1024" doc:"The secret from which the keys for cookies, tokens and stored MFA secrets are made. Several servers on one database must have the same. Make one with: openssl rand -hex 32. To exchange it, put the new one before the old one with a comma between, until nothing is left that the old one protects. Empty: one is made at the first start and kept."`

@@ -242,7 +242,7 @@ func TestWriteHidesSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	for form, text := range map[string]string{"dump": b.String(), "%v": fmt.Sprintf("%v", cfg), "%+v": fmt.Sprintf("%+v", *cfg), "%#v": fmt.Sprintf("%#v", *cfg), "JSON": string(asJSON)} {
-		for _, secret := range []string{"hunter2", "a%23b", "u:p@"} {
+		for _, secret := range []string{"hunter2", "a%23b", "u:p@", ":pw@", "0123456789abcdef"} {
 			if strings.Contains(text, secret) {
 				t.Errorf("%s shows %s: %s", form, secret, text)
 			}

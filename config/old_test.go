@@ -155,6 +155,19 @@ func TestOldKeys(t *testing.T) {
 	}
 }
 
+func TestCookieSecure(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string][2]bool{"auto": {false, true}, "True": {true, true}, "0": {false, false}} {
+		cfg, err := Load("", []string{"SESSION_COOKIE_SECURE=" + value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]bool{cfg.Session.Secure(false), cfg.Session.Secure(true)}; got != want {
+			t.Errorf("%s: %v", value, got)
+		}
+	}
+}
+
 func TestRate(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Rate{

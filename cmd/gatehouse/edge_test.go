@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse/authsvc"
 	"gatehouse/config"
 	"gatehouse/engine"
 	"gatehouse/internal/reldb"
@@ -186,6 +187,13 @@ func TestEdge(t *testing.T) {
 		resp, body := request(t, c, http.MethodPost, s.url+"/api/log_event", event, "X-API-Key", key, "X-Forwarded-For", "203.0.113.66, 198.51.100.7", "X-Request-Id", "agent-1")
 		if resp.StatusCode != 201 || resp.Header.Get("X-Request-Id") != "agent-1" {
 			t.Fatalf("%d %v %s", resp.StatusCode, resp.Header, body)
+		}
+		if err := s.keys.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		k, err := s.store.FindKey(t.Context(), authsvc.System(), key)
+		if err != nil || k.LastUsedIP != "198.51.100.7" {
+			t.Errorf("the key was used from %q, %v", k.LastUsedIP, err)
 		}
 		if resp, body := request(t, c, http.MethodGet, s.url+"/api/v1/reports/totals?secret=hunter2", "", "X-API-Key", key, "X-Forwarded-For", "198.51.100.8"); resp.StatusCode == 401 {
 			t.Errorf("%d %s", resp.StatusCode, body)

@@ -82,7 +82,7 @@ func (s *server) servePublic(context.Context) error {
 	go s.serveOn(s.public, l, s.listen)
 	if s.boundRedirect != nil {
 		_, port, _ := net.SplitHostPort(address.String()) // it is ours
-		redirect := s.httpServer(edge.New(edge.Options{Proxies: s.proxies(), Log: s.log}).Handler(edge.Redirect(port, s.isOurName, s.ourName())))
+		redirect := s.httpServer(edge.New(edge.Options{Proxies: s.proxies(), Log: s.logger("http")}).Handler(edge.Redirect(port, s.isOurName, s.ourName())))
 		redirect.WriteTimeout = answerTimeout
 		s.public.RegisterOnShutdown(func() {
 			if err := redirect.Close(); err != nil {
@@ -119,7 +119,7 @@ func (s *server) newEdge() *edge.Edge {
 		hsts = edge.HSTSHeader(sec.HSTSMaxAge, sec.HSTSSubdomains)
 	}
 	return edge.New(edge.Options{
-		Proxies: s.proxies(), Hosts: sec.AllowedHosts, Log: s.log,
+		Proxies: s.proxies(), Hosts: sec.AllowedHosts, Log: s.logger("http"),
 		// With a certificate that browsers warn of, it would take away the way past the warning.
 		HSTS: func() string {
 			if s.cert != nil && s.cert.IsSelfSigned() {
