@@ -1,0 +1,170 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/authsvc"
+	"gatehouse/internal/reldb"
+	"gatehouse/internal/reldb/reldbtest"
+)
+
+// TestKeyCommands walks through the life of a key: changed, exchanged, looked at.
+func TestKeyCommands(t *testing.T) {
+	t.Parallel()
+	reldbtest.Each(t, func(t *testing.T, databaseURL string) {
+		ctx := t.Context()
+		sh := console{t, []string{"--data", filepath.Join(t.TempDir(), "new")}, []string{"DATABASE_URL=" + databaseURL}}
+		sh.ok(nil, "company", "create", "Acme")
+		var k keyView
+		sh.ok(&k, "key", "create", "--company", "Acme", "--scopes", "ingest", "--networks", "192.0.2.7, 10.0.0.0/8", "--note", "for the test", "--json")
+		if len(k.Networks) != 2 || k.Networks[0].String() != "10.0.0.0/8" || k.Note != "for the test" || k.Company != "Acme" {
+			t.Errorf("%+v", k)
+		}
+		store := authsvc.New(reldbtest.Open(t, databaseURL))
+		keys, err := store.NewResolver(ctx, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		from := netip.MustParseAddr("10.1.2.3")
+		p, err := keys.Resolve(ctx, k.Key, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys.Record(p.SiteID, from, "agent\x1b[31m/1.0", 12, 3)
+		if err := keys.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var changed, rotated keyView
+		sh.ok(&changed, "key", "update", k.Prefix, "--site", "Office", "--networks", "", "--expires", "30d", "--json")
+		if changed.Site != "Office" || len(changed.Networks) != 0 || changed.Note != "for the test" || changed.Expires.Before(time.Now().AddDate(0, 0, 29)) {
+			t.Errorf("%+v", changed)
+		}
+		sh.ok(&changed, "key", "update", k.Prefix, "--expires", "never", "--json")
+		sh.ok(&rotated, "key", "rotate", k.Prefix, "--overlap", "2d", "--json")
+		if rotated.ID != k.ID || rotated.Key == "" || rotated.Key == k.Key || rotated.OldPrefix != k.Prefix || rotated.OldUntil.Before(time.Now().Add(47*time.Hour)) {
+			t.Errorf("%+v", rotated)
+		}
+		if text := sh.ok(nil, "key", "rotate", "1", "--overlap", "0"); !strings.HasPrefix(text, "gh_") || !strings.Contains(text, "has ended") {
+			t.Errorf("%s", text)
+		}
+		var days []struct {
+			Day    string
+			Events int64 `json:"event_count"`
+			Errors int64 `json:"error_count"`
+		}
+		sh.ok(&days, "key", "days", "1", "--days", "3", "--json")
+		if len(days) != 3 || days[0].Events+days[1].Events+days[2].Events != 12 || days[1].Errors+days[2].Errors != 3 {
+			t.Errorf("%+v", days)
+		}
+		if text := sh.ok(nil, "key", "list", "--state", "active", "--text", "offi"); !strings.Contains(text, "10.1.2.3") || strings.Contains(text, "\x1b") || strings.Count(text, "\n") != 2 {
+			t.Errorf("%s", text)
+		}
+		if text := sh.ok(nil, "key", "list", "--idle", "1h"); strings.Count(text, "\n") != 1 {
+			t.Errorf("a key used just now is idle: %s", text)
+		}
+		sh.fails(2, []string{"name what to change"}, "key", "update", "1")
+		sh.fails(2, []string{"networks", "did you mean 10.0.0.0/8"}, "key", "update", "1", "--networks", "10.1.0.0/8")
+		sh.fails(2, []string{"overlap"}, "key", "rotate", "1", "--overlap", "soon")
+		sh.fails(1, []string{"overlap", "90 days"}, "key", "rotate", "1", "--overlap", "91d")
+		sh.fails(1, []string{"state", "active"}, "key", "list", "--state", "asleep")
+		sh.fails(1, []string{"400 days"}, "key", "days", "1", "--days", "401")
+	})
+}
+
+// TestAuditCommands: what the commands above do is told by these, and tampering is found.
+func TestAuditCommands(t *testing.T) {
+	t.Parallel()
+	reldbtest.Each(t, func(t *testing.T, databaseURL string) {
+		dir := t.TempDir()
+		sh := console{t, []string{"--data", dir}, []string{"DATABASE_URL=" + databaseURL}}
+		for _, name := range []string{"Acme", "Zenith", "Third"} {
+			sh.ok(nil, "company", "create", name)
+		}
+		anchor := strings.TrimSpace(sh.ok(nil, "audit", "head"))
+		if !strings.HasPrefix(anchor, "3:") {
+			t.Errorf("head %q", anchor)
+		}
+		sh.ok(nil, "company", "disable", "zenith")
+		if text := sh.ok(nil, "audit", "verify", "--anchor", anchor); !strings.Contains(text, "whole: 4 entries, from 1 to 4") {
+			t.Errorf("%s", text)
+		}
+		var list []authsvc.AuditRecord
+		sh.ok(&list, "audit", "list", "--company", "zenith", "--since", "1h", "--json")
+		if len(list) != 2 || list[0].Action != "company.disable" || list[0].ActorKind != "local" || !strings.Contains(string(list[0].After), `"disabled":true`) || !strings.Contains(string(list[0].Before), `"disabled":false`) {
+			t.Errorf("%+v", list)
+		}
+		if text := sh.ok(nil, "audit", "list", "--action", "company", "--limit", "2"); strings.Count(text, "\n") != 3 || !strings.Contains(text, "company Third") {
+			t.Errorf("%s", text)
+		}
+		file := filepath.Join(dir, "trail.ndjson")
+		sh.ok(nil, "audit", "export", "--out", file)
+		if raw, err := os.ReadFile(file); err != nil || strings.Count(string(raw), "\n") != 4 {
+			t.Errorf("%s, %v", raw, err)
+		}
+		sh.fails(1, []string{"write the export"}, "audit", "export", "--out", file) // it is never written over
+		sh.ok(&list, "audit", "list", "--action", "audit.export", "--json")
+		if len(list) != 1 || list[0].Detail != "4 entries" {
+			t.Errorf("%+v", list)
+		}
+		sh.fails(2, []string{"SEQ:HASH"}, "audit", "verify", "--anchor", "3")
+		sh.fails(1, []string{"BROKEN at entry 3", "written anew"}, "audit", "verify", "--anchor", "3:"+strings.Repeat("0", 64))
+		sh.fails(1, []string{"outcome"}, "audit", "list", "--outcome", "good")
+		sh.fails(2, []string{"since"}, "audit", "list", "--since", "yesterday")
+
+		db := reldbtest.Open(t, databaseURL)
+		if err := db.Update(t.Context(), func(tx *reldb.Tx) error {
+			_, err := tx.Exec(t.Context(), `UPDATE audit_log SET actor_name = 'somebody else' WHERE seq = 4`)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		sh.fails(1, []string{"BROKEN at entry 4", "was changed"}, "audit", "verify")
+	})
+}
+
+func TestErrorCommands(t *testing.T) {
+	t.Parallel()
+	reldbtest.Each(t, func(t *testing.T, databaseURL string) {
+		ctx := t.Context()
+		sh := console{t, []string{"--data", filepath.Join(t.TempDir(), "new")}, []string{"DATABASE_URL=" + databaseURL}}
+		sh.ok(nil, "company", "create", "Acme")
+		db := reldbtest.Open(t, databaseURL)
+		if err := db.Update(ctx, func(tx *reldb.Tx) error {
+			for _, level := range []int{4, 8} {
+				now := time.Now().UnixMilli()
+				if _, err := tx.Exec(ctx, `INSERT INTO error_log (first_at, last_at, occurrences, level, logger, message, fingerprint, request_id, attributes, stack) VALUES (?, ?, 3, ?, 'ingest', ?, 'f', 'r1', '{"a":1}', ?)`,
+					now, now, level, "disk\x1b full", "main.go:1\nmain.go:2"); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var list []authsvc.ErrorRecord
+		sh.ok(&list, "errors", "list", "--level", "error", "--logger", "ingest", "--json")
+		if len(list) != 1 || list[0].Level != slog.LevelError || list[0].Occurrences != 3 {
+			t.Fatalf("%+v", list)
+		}
+		if text := sh.ok(nil, "errors", "list"); strings.Count(text, "\n") != 3 || strings.Contains(text, "\x1b") {
+			t.Errorf("%s", text)
+		}
+		if text := sh.ok(nil, "errors", "show", "2"); !strings.Contains(text, "main.go:2") || !strings.Contains(text, `{"a":1}`) || strings.Contains(text, "\x1b") {
+			t.Errorf("%s", text)
+		}
+		sh.fails(1, []string{"no record 99"}, "errors", "show", "99")
+		sh.fails(2, []string{"before"}, "errors", "clear")
+		if text := sh.ok(nil, "errors", "clear", "--before", "1h"); text != "0 records removed.\n" {
+			t.Errorf("%s", text)
+		}
+		if text := sh.ok(nil, "errors", "clear", "--before", "0"); text != "2 records removed.\n" {
+			t.Errorf("%s", text)
+		}
+	})
+}
