@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/limit"
 	"gatehouse/authsvc/signin"
 )
 
@@ -14,6 +15,9 @@ type Config struct {
 	Keys     *authsvc.Resolver
 	SignIn   *signin.Service
 	Sessions *Sessions
+	Guard    *limit.Guard
+	Register limit.Rate // registrations of one address
+	Reads    limit.Rate // reports and data by one key, token or session
 	Tokens   *signin.Tokens
 	Factors  *signin.Factors
 	Log      *slog.Logger
@@ -25,6 +29,9 @@ type API struct {
 	keys     *authsvc.Resolver
 	signin   *signin.Service
 	sessions *Sessions
+	guard    *limit.Guard
+	register limit.Rate
+	reads    limit.Rate
 	tokens   *signin.Tokens
 	factors  *signin.Factors
 	log      *slog.Logger
@@ -32,7 +39,7 @@ type API struct {
 
 // New makes an API.
 func New(c Config) *API {
-	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, tokens: c.Tokens, factors: c.Factors, log: c.Log}
+	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, guard: c.Guard, register: c.Register, reads: c.Reads, tokens: c.Tokens, factors: c.Factors, log: c.Log}
 }
 
 // Route is one route as a router takes it. {name} in Path stands for one segment.

@@ -7,6 +7,7 @@ import (
 	"github.com/gorilla/sessions"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/limit"
 	"gatehouse/authsvc/token"
 	"gatehouse/internal/edge"
 )
@@ -34,6 +35,42 @@ func (a *API) Caller(r *http.Request) (*authsvc.Actor, *sessions.Session, error)
 	}
 	actor, err := a.bySession(r, session)
 	return actor, session, err
+}
+
+// Reader is Caller for routes that give reports and data: somebody has to be signed in to the end.
+func (a *API) Reader(r *http.Request) (*authsvc.Actor, error) {
+	actor, _, err := a.Caller(r)
+	if err == nil && actor.Stage != authsvc.StageDone {
+		err = actor.Require(authsvc.PermReadReports, 0)
+	}
+	return actor, err
+}
+
+// LimitReads lets each key, token or session ask next as often as the settings say.
+func (a *API) LimitReads(next http.Handler) http.Handler {
+	if a.reads.None() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, ok := bearer(r)
+		if !ok {
+			for _, c := range r.Cookies() {
+				if strings.HasSuffix(c.Name, a.sessions.cookies.Name) {
+					who = c.Value
+				}
+			}
+		}
+		if who == "" { // is refused anyway
+			who = limit.Network(addressOf(r))
+		}
+		result, err := a.guard.Check(r.Context(), "reads", who, a.reads)
+		if err != nil {
+			a.fail(w, r, err)
+			return
+		}
+		limitHeaders(w, result)
+		next.ServeHTTP(w, r)
+	})
 }
 
 // bearer is the credential of a request's headers. Two different ones are one that counts for nothing.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/limit"
 	"gatehouse/authsvc/signin"
 	"gatehouse/internal/edge"
 )
@@ -168,7 +169,12 @@ func register(c *call) (any, error) {
 	if err := c.body(&b); err != nil {
 		return nil, err
 	}
-	err := c.api.store.RegisterUser(c.ctx, c.actor, authsvc.Registration{Username: b.Username, Email: b.Email, DisplayName: b.DisplayName, Password: b.Password})
+	limited, err := c.api.guard.Check(c.ctx, "register", limit.Network(addressOf(c.r)), c.api.register)
+	if err != nil {
+		return nil, err
+	}
+	limitHeaders(c.w, limited)
+	err = c.api.store.RegisterUser(c.ctx, c.actor, authsvc.Registration{Username: b.Username, Email: b.Email, DisplayName: b.DisplayName, Password: b.Password})
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ type server struct {
 	spool     *spool.Spool
 	store     *authsvc.Store
 	keys      *authsvc.Resolver
+	accounts  accounts
 	engine    *engine.Engine // nil with an outside ClickHouse
 	conn      driver.Conn    // for reports
 	writeConn driver.Conn    // for the writer: its inserts must never queue behind reports
@@ -99,7 +100,7 @@ func startServer(ctx context.Context, o serverOptions) (_ *server, err error) {
 		return nil, fmt.Errorf("FATAL: the data directory cannot be made: %w", err)
 	}
 	for _, step := range []func(context.Context) error{
-		s.openSpool, s.bindPublic, s.openStore, s.openEventStore, s.openIntake, s.startWriter, s.serveControl, s.servePublic, s.tellWhere,
+		s.openSpool, s.bindPublic, s.openStore, s.openAccounts, s.openEventStore, s.openIntake, s.startWriter, s.serveControl, s.servePublic, s.tellWhere,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -131,7 +132,7 @@ func (s *server) openSpool(context.Context) (err error) {
 }
 
 func (s *server) openStore(ctx context.Context) (err error) {
-	if s.store, err = authsvc.Open(ctx, s.databaseURL); err != nil {
+	if s.store, err = authsvc.Open(ctx, s.databaseURL, authsvc.WithPasswordCost(s.cfg.Security.BcryptCost)); err != nil {
 		return err
 	}
 	if _, _, err := schema.NewRelational(s.store.DB()).Up(ctx); err != nil {
@@ -280,6 +281,7 @@ func (s *server) Close() error {
 	if s.keys != nil {
 		part("keys", s.keys.Close)
 	}
+	part("Redis", s.closeAccounts)
 	for _, c := range []driver.Conn{s.conn, s.writeConn} {
 		if c != nil {
 			part("event store's connection", c.Close)

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -121,14 +120,14 @@ func (s *server) internalPrincipal(ctx context.Context, company, site string) (i
 	return p, nil
 }
 
-// mountQueries puts reports and search on r, for the companies that auth allows.
-func (s *server) mountQueries(r *mux.Router, auth query.Authenticator) error {
+// mountQueries puts reports and search on r, for the companies that auth allows, each behind limited.
+func (s *server) mountQueries(r *mux.Router, auth query.Authenticator, limited func(http.Handler) http.Handler) error {
 	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.logger("query"), RequestID: edge.RequestID, Extra: intakeOperations()})
 	if err != nil {
 		return err
 	}
 	for _, rt := range api.Routes() {
-		r.Handle(rt.Path, rt.Handler).Methods(rt.Method, http.MethodHead)
+		r.Handle(rt.Path, limited(rt.Handler)).Methods(rt.Method, http.MethodHead)
 	}
 	r.NotFoundHandler = api.NotFound()
 	r.MethodNotAllowedHandler = api.MethodNotAllowed(func(req *http.Request) []string { return methodsAt(r, req) })
@@ -146,25 +145,6 @@ func methodsAt(r *mux.Router, req *http.Request) (out []string) {
 		}
 	}
 	return out
-}
-
-// companyOfKey is the company of a request's API key, which must have the scope to read.
-func (s *server) companyOfKey(ctx context.Context, r *http.Request) (query.Company, error) {
-	key := r.Header.Get("X-API-Key")
-	if key == "" {
-		key, _ = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	}
-	at, _ := netip.ParseAddrPort(r.RemoteAddr)
-	from := at.Addr()
-	p, err := s.keys.Resolve(ctx, key, from)
-	if err != nil {
-		return query.Company{}, err
-	}
-	if !p.Scopes.Has(authsvc.ScopeRead) {
-		return query.Company{}, event.Errorf(event.CodeForbidden, "this API key may not read; use one with the scope read")
-	}
-	s.keys.Record(p.SiteID, from, r.UserAgent(), 0, 0)
-	return query.Company{ID: p.CompanyID, Name: p.CompanyName, Location: p.Location, MaxSession: p.MaxSession}, nil
 }
 
 // companyNamed is the company that a local command asks about.
@@ -222,7 +202,7 @@ func (s *server) serveControl(ctx context.Context) error {
 	s.intake.MountInternal(r)
 	r.HandleFunc(pathFlush, s.flush).Methods(http.MethodPost)
 	r.HandleFunc(pathMigrations, s.migrationState).Methods(http.MethodGet)
-	if err := s.mountQueries(r, s.companyNamed); err != nil {
+	if err := s.mountQueries(r, s.companyNamed, func(h http.Handler) http.Handler { return h }); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	s.control = s.httpServer(r)

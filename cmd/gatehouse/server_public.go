@@ -68,9 +68,10 @@ func (s *server) publicRoutes() (*mux.Router, error) {
 	r := mux.NewRouter()
 	s.intake.Mount(r)
 	r.Handle("/metrics", s.metricsHandler()).Methods(http.MethodGet)
-	if err := s.mountQueries(r, s.companyOfKey); err != nil {
+	if err := s.mountQueries(r, s.companyOfCaller, s.accounts.api.LimitReads); err != nil {
 		return nil, err
 	}
+	s.mountAccounts(r)
 	return r, nil
 }
 
