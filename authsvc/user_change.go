@@ -21,7 +21,7 @@ const (
 	disablePerson = `UPDATE users SET disabled_at = COALESCE(disabled_at, ?), epoch = epoch + 1 WHERE id = ?`
 	enablePerson  = `UPDATE users SET disabled_at = NULL WHERE id = ?`
 	approvePerson = `UPDATE users SET approved_at = ? WHERE id = ?`
-	resetPassword = `UPDATE users SET password_hash = ?, must_change_password = ?, password_changed_at = ?, epoch = epoch + 1 WHERE id = ?`
+	resetHash     = `UPDATE users SET password_hash = ?, must_change_password = ?, password_changed_at = ?, epoch = epoch + 1 WHERE id = ?`
 	resetFactors  = `UPDATE users SET totp_secret = NULL, totp_pending = NULL, totp_step = 0, epoch = epoch + 1 WHERE id = ?`
 	newRoleEpoch  = `UPDATE users SET epoch = epoch + 1 WHERE id = ?`
 	revokeTokens  = `UPDATE personal_tokens SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL`
@@ -253,7 +253,7 @@ func (s *Store) ResetPassword(ctx context.Context, actor *Actor, userID uint32, 
 		return User{}, "", err
 	}
 	u, err = s.changeUser(ctx, actor, userID, "password.reset", allowed, func(tx *auditedTx, u *User) error {
-		if _, err := tx.Exec(ctx, resetPassword, hash, smallint(true), millis(tx.now), u.ID); err != nil {
+		if _, err := tx.Exec(ctx, resetHash, hash, smallint(true), millis(tx.now), u.ID); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, revokeTokens, millis(tx.now), u.ID); err != nil {

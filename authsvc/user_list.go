@@ -27,12 +27,12 @@ type UserList struct {
 const (
 	usersList = "users"
 	// The page is found by its index alone (users_list); only the rows of the page itself are read.
-	findUsers   = `SELECT u.id FROM users u`
-	selectUsers = `SELECT ` + userColumns + `, u.username_key FROM (`
-	ofPage      = `) p JOIN users u ON u.id = p.id ORDER BY u.username_key`
-	countOf     = `SELECT COUNT(*) FROM users u`
-	hasTOTP     = `u.id IN (SELECT t.id FROM users t WHERE t.totp_secret IS NOT NULL)` // by users_totp
-	hasPasskey  = `u.id IN (SELECT w.user_id FROM webauthn_credentials w)`
+	findUsers    = `SELECT u.id FROM users u`
+	selectUsers  = `SELECT ` + userColumns + `, u.username_key FROM (`
+	ofPage       = `) p JOIN users u ON u.id = p.id ORDER BY u.username_key`
+	countOf      = `SELECT COUNT(*) FROM users u`
+	hasTOTP      = `u.id IN (SELECT t.id FROM users t WHERE t.totp_secret IS NOT NULL)` // by users_totp
+	hasKeyFactor = `u.id IN (SELECT w.user_id FROM webauthn_credentials w)`
 )
 
 // ListUsers lists people by username. A company of which the actor may not know is CodeNotFound; people in companies whose
@@ -130,9 +130,9 @@ func (w *UserFilter) addFields(f *filter) error {
 	}
 	if w.MFA != nil {
 		if *w.MFA {
-			f.add("(" + hasTOTP + " OR " + hasPasskey + ")")
+			f.add("(" + hasTOTP + " OR " + hasKeyFactor + ")")
 		} else {
-			f.add("NOT " + hasTOTP + " AND NOT " + hasPasskey)
+			f.add("NOT " + hasTOTP + " AND NOT " + hasKeyFactor)
 		}
 	}
 	return nil

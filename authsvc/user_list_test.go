@@ -16,7 +16,7 @@ import (
 func TestListUsers(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
 		s := open()
-		rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same people in every run
+		rnd := rand.New(rand.NewPCG(1, 2)) // the same people in every run
 		companies := []authsvc.Company{mustCompany(t, s, "Acme"), mustCompany(t, s, "Zenith"), mustCompany(t, s, "Orbit")}
 		all := randomPeople(t, s, rnd, companies)
 		actors := []*authsvc.Actor{operator}
