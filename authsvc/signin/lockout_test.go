@@ -202,11 +202,12 @@ func FuzzDevice(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(cookie, []byte{})
+	// The whole cookie is no seed: each process that fuzzes seals another one, and they all open.
+	f.Add(cookie[:len(cookie)-1], []byte{})
 	f.Add(cookie[:30], append([]byte{1}, make([]byte, 24)...))
 	f.Add("s1.", append([]byte{1}, make([]byte, 28)...))
 	f.Fuzz(func(t *testing.T, text string, content []byte) {
-		if got := s.DeviceUsers(text); text != cookie && len(got) != 0 {
+		if got := s.DeviceUsers(text); len(got) != 0 {
 			t.Fatalf("%q knows %v", text, got)
 		}
 		if again, _, ok := signin.RecodeDevice(content); ok && string(again) != string(content) {
