@@ -156,7 +156,7 @@ func packageStrings(t *testing.T, dir string) map[string]bool {
 			case *ast.BasicLit:
 				if s, whole := fold(e, 0); e.Kind == token.STRING && whole {
 					if sqlVerb.MatchString(s) {
-						out[s] = strings.TrimSpace(s) == s && !strings.HasSuffix(s, "(")
+						out[s] = strings.TrimSpace(s) == s
 					} else if strings.Contains(s, "= ?") || strings.Contains(s, "LIMIT ?") || strings.Contains(s, "ORDER BY ") {
 						out[s] = false
 					}
@@ -179,6 +179,8 @@ func TestCommonStatements(t *testing.T) {
 			return err
 		}
 		for statement, whole := range packageStrings(t, path) {
+			// The rest comes while the program runs.
+			whole = whole && !strings.HasSuffix(strings.TrimSpace(statement), "(")
 			found++
 			for _, problem := range checkSubset(statement, whole) {
 				t.Errorf("%s: %s\nin %s", path, problem, statement)
