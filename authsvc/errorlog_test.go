@@ -254,7 +254,7 @@ func TestErrorLogSecrets(t *testing.T) {
 		message := "failed for postgres://gate:" + hidden + "@db/x and password=" + hidden + " " + key
 		list := keptErrors(t, s, time.Now, func(log *slog.Logger) {
 			log.With(slog.String("secret_key", hidden), slog.Group("session", slog.String("cookie", hidden), slog.String("id_name", "visible"))).
-				WithGroup("request").ErrorContext(ctx, message,
+				WithGroup("request").ErrorContext(ctx, message, //nolint:sloglint // a message made with a secret in it is what is tested
 				slog.String("Authorization", "Bearer "+hidden), slog.String("url", "https://u:"+hidden+"@h/?token="+hidden), slog.Any("form", f),
 				slog.Any("error", fmt.Errorf("key %s, %s, %s: Bearer %s", key, personal, jwt, hidden)), slog.Any("bytes", []byte("pwd: "+hidden)),
 				slog.Any("bad", panics{}), slog.Any("nothing", nil), slog.Any("channel", make(chan int)), slog.String("key_id", "17"),
