@@ -1,21 +1,45 @@
 package query
 
-// attempts are the failures of one user or one address in order of time. Users,
-// computers and addresses are hashes of their names, 0 for none.
-type attempts struct {
-	times                       []int64
-	users, computers, addresses []uint64
+import (
+	"cmp"
+	"slices"
+)
+
+// attempt is one failure, with the numbers of who failed, at what and from where; 0 for none.
+type attempt struct {
+	time                    int64
+	user, computer, address uint32
+}
+
+func (a attempt) ofUser() uint32     { return a.user }
+func (a attempt) ofComputer() uint32 { return a.computer }
+func (a attempt) ofAddress() uint32  { return a.address }
+
+// eachSubject gives the attempts of each user, or of each address, in order of time. It
+// sorts the list that it is given; those that belong to none are left out.
+func eachSubject(list []attempt, of func(attempt) uint32, take func(subject uint32, list []attempt)) {
+	slices.SortFunc(list, func(a, b attempt) int {
+		return cmp.Or(cmp.Compare(of(a), of(b)), cmp.Compare(a.time, b.time), cmp.Compare(a.user, b.user), cmp.Compare(a.computer, b.computer))
+	})
+	for begin, end := 0, 0; begin < len(list); begin = end {
+		subject := of(list[begin])
+		for end = begin; end < len(list) && of(list[end]) == subject; end++ {
+		}
+		if subject != 0 {
+			take(subject, list[begin:end:end])
+		}
+	}
 }
 
 // stretch is a run of attempts, both ends included.
 type stretch struct{ first, last int }
 
-// bursts gives the stretches that groups of count attempts within window
-// milliseconds make: groups that share an attempt are one stretch.
-func (a *attempts) bursts(count int, window int64) []stretch {
+// bursts gives the stretches that groups of count attempts within window milliseconds
+// make: groups that share an attempt are one stretch. The list is in order of time.
+func bursts(list []attempt, count int, window int64) []stretch {
 	var out []stretch
-	for i := 0; i+count <= len(a.times); i++ {
-		if a.times[i+count-1]-a.times[i] <= window {
+	for i := 0; i+count <= len(list); i++ {
+		if list[i+count-1].time-list[i].time <= window {
 			out = join(out, stretch{i, i + count - 1})
 		}
 	}
@@ -23,15 +47,15 @@ func (a *attempts) bursts(count int, window int64) []stretch {
 }
 
 // sprays gives the stretches that windows with enough users in them make, in
-// the same way. Attempts without a user do not count.
-func (a *attempts) sprays(users int, window int64) []stretch {
+// the same way. Every attempt has a user.
+func sprays(list []attempt, users int, window int64) []stretch {
 	var out []stretch
-	inside := map[uint64]int{}
+	inside := map[uint32]int{}
 	begin := 0
-	for i, t := range a.times {
-		inside[a.users[i]]++
-		for ; a.times[begin] < t-window; begin++ {
-			if old := a.users[begin]; inside[old] == 1 {
+	for i, a := range list {
+		inside[a.user]++
+		for ; list[begin].time < a.time-window; begin++ {
+			if old := list[begin].user; inside[old] == 1 {
 				delete(inside, old)
 			} else {
 				inside[old]--
@@ -53,24 +77,11 @@ func join(found []stretch, s stretch) []stretch {
 	return append(found, s)
 }
 
-// named are the attempts that have a user.
-func (a *attempts) named() *attempts {
-	out := &attempts{}
-	for i, user := range a.users {
-		if user != 0 {
-			out.times, out.users = append(out.times, a.times[i]), append(out.users, user)
-		}
+// different is how many different users, computers or addresses attempts have.
+func different(list []attempt, of func(attempt) uint32) uint64 {
+	var seen set
+	for _, a := range list {
+		seen.add(of(a))
 	}
-	return out
-}
-
-// distinctNames is how many different names are in a stretch.
-func distinctNames(hashes []uint64, s stretch) uint64 {
-	seen := map[uint64]struct{}{}
-	for _, h := range hashes[s.first : s.last+1] {
-		if h != 0 {
-			seen[h] = struct{}{}
-		}
-	}
-	return uint64(len(seen))
+	return seen.size()
 }

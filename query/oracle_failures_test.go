@@ -88,6 +88,9 @@ func addressOf(e *event.Event) netip.Addr {
 	if e.SourceIP.IsValid() && !e.SourceIP.IsLoopback() && !e.SourceIP.IsUnspecified() {
 		return e.SourceIP
 	}
+	if e.LocalIP.IsUnspecified() {
+		return netip.Addr{}
+	}
 	return e.LocalIP
 }
 

@@ -49,16 +49,12 @@ func TestReasons(t *testing.T) {
 // One key always has the same words, or reports by reason would be ambiguous.
 func TestReasonKeysAreUnambiguous(t *testing.T) {
 	words := map[string]string{}
-	for _, code := range reasonCodes {
-		r := reasonOf(code)
-		if old, ok := words[r.Key]; ok && old != r.Text {
-			t.Errorf("%s is %q and %q", r.Key, old, r.Text)
-		}
-		words[r.Key] = r.Text
-	}
-	for i, code := range reasonCodes {
-		if reasonOf(code).Key != reasonOf(reasonStands[i]).Key {
-			t.Errorf("%X stands for %X", reasonStands[i], code)
+	for _, table := range []map[uint32]Reason{ntReasons, kerberosReasons} {
+		for _, r := range table {
+			if old, ok := words[r.Key]; ok && old != r.Text {
+				t.Errorf("%s is %q and %q", r.Key, old, r.Text)
+			}
+			words[r.Key] = r.Text
 		}
 	}
 }

@@ -76,12 +76,10 @@ type EventRow struct {
 	e event.Event // for its place in the order
 }
 
-// Windows of time in which a page is looked for, the newest first: a page of a busy
-// company is found in the first one, whatever the range.
-const (
-	firstSearchWindow = 24 * time.Hour
-	searchWindowGrows = 8 // times, with each window
-)
+// searchWindows are the stretches of time in which a page is looked for, the newest
+// first, and what is left of the range after them: a page of a busy company is found in
+// the first one, whatever the range. Each costs planning, and a longer one reading.
+var searchWindows = []time.Duration{24 * time.Hour, 3 * 24 * time.Hour, 24 * 24 * time.Hour, 192 * 24 * time.Hour}
 
 // Search finds events, newest first.
 func (r *Reports) Search(ctx context.Context, c Company, p Params) (*SearchReport, error) {
@@ -97,19 +95,20 @@ func (r *Reports) Search(ctx context.Context, c Company, p Params) (*SearchRepor
 			end = last
 		}
 	}
+	sites := r.siteLabels(ctx, c)
 	var rows []EventRow
-	for window := firstSearchWindow; p.From.Before(end) && len(rows) <= p.Limit; window *= searchWindowGrows {
+	for i := 0; p.From.Before(end) && len(rows) <= p.Limit; i++ {
 		part := p
 		part.To = end
-		if begin := end.Add(-window); begin.After(p.From) && window < MaxRange {
-			part.From = begin
+		if i < len(searchWindows) && end.Add(-searchWindows[i]).After(p.From) {
+			part.From = end.Add(-searchWindows[i])
 		}
 		w := where(c).during(part).matching(p)
 		if before != nil {
 			w.after(before)
 		}
 		w.args["limit"] = p.Limit + 1 - len(rows)
-		found, err := r.events(ctx, c, p, w)
+		found, err := r.events(ctx, c, p, w, sites)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +130,7 @@ func (r *Reports) Event(ctx context.Context, c Company, p Params, id event.ID) (
 	}
 	w.add("id = unhex({id:String})", "id", id.String())
 	w.args["limit"] = 1
-	rows, err := r.events(ctx, c, p, w)
+	rows, err := r.events(ctx, c, p, w, r.siteLabels(ctx, c))
 	if err != nil {
 		return nil, err
 	}
@@ -141,8 +140,7 @@ func (r *Reports) Event(ctx context.Context, c Company, p Params, id event.ID) (
 	return &EventReport{Company: c.Name, TZ: p.Zone().String(), Event: rows[0]}, nil
 }
 
-func (r *Reports) events(ctx context.Context, c Company, p Params, w *conditions) ([]EventRow, error) {
-	sites := r.siteLabels(ctx, c)
+func (r *Reports) events(ctx context.Context, c Company, p Params, w *conditions, sites map[uint32]string) ([]EventRow, error) {
 	var rows []EventRow
 	err := r.query(ctx, w.in(searchSQL), w.args, func(q driver.Rows) error {
 		var (
