@@ -57,8 +57,8 @@ func TestOracleTotals(t *testing.T) {
 			genRange(rt, v, events)
 			genFilters(rt, v)
 			p := parse(rt, TotalsSpec, c, v)
-			report := &TotalsReport{}
-			if err := r.totalsOfEvents(context.Background(), c, p, report); err != nil {
+			report, err := r.Totals(context.Background(), c, p)
+			if err != nil {
 				rt.Fatal(err)
 			}
 			mine := chosen(p, events)
@@ -75,15 +75,22 @@ func TestOracleTotals(t *testing.T) {
 				types[e.Type.String()]++
 				if isPresence(&e) && !again[e.ID()] {
 					users[event.Fold(e.User)], pcs[event.Fold(e.Computer)] = true, true
-					if e.Type == event.Logon && (!e.Elevated || e.LinkedLogonID == 0) {
-						want.SignIns++
-					}
-					if e.Type == event.Logoff {
-						want.SignOffs++
-					}
 				}
 				if e.Type == event.LogonFailed && (e.Account == event.AccountUser || e.Account == event.AccountNone) {
 					want.Failures++
+				}
+			}
+			from, to := p.From.UnixMilli(), p.To.UnixMilli()
+			around := SessionLookaround.Milliseconds()
+			for _, s := range referenceSessions(events, from-around, to+around, testNow.UnixMilli(), c.MaxSession.Milliseconds()) {
+				if (p.User != "" && s.user != p.User) || (p.Computer != "" && s.computer != p.Computer) || (p.Site != 0 && s.site != p.Site) {
+					continue
+				}
+				if s.signedIn && s.start >= from && s.start < to {
+					want.SignIns++
+				}
+				if s.reason == "logoff" && s.until >= from && s.until < to {
+					want.SignOffs++
 				}
 			}
 			want.ActiveUsers, want.ActiveComputers, want.Computers = uint64(len(users)), uint64(len(pcs)), uint64(len(all))

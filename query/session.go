@@ -53,18 +53,18 @@ type Session struct {
 	Computer      string     `json:"computer"`
 	SiteID        uint32     `json:"site_id"`
 	Site          string     `json:"site,omitempty"`
-	LogonID       *string    `json:"logon_id"`         // hexadecimal, null where the source gives none
-	LogonType     *uint8     `json:"logon_type"`       // null where the source gives none
-	OpenedBy      string     `json:"opened_by"`        // logon, or unlock (or reconnect) where no session was open
-	Elevated      bool       `json:"elevated"`         // an administrator's full token
-	Start         time.Time  `json:"start"`            //
-	End           *time.Time `json:"end"`              // null while open
-	ActiveSeconds float64    `json:"active_seconds"`   // neither locked, disconnected nor asleep
-	PausedSeconds float64    `json:"paused_seconds"`   //
-	Paused        *bool      `json:"paused,omitempty"` // signed-in alone: at the instant asked about
-	EndReason     string     `json:"end_reason"`       // logoff, shutdown, startup, superseded, max_session, open
-	EndConfidence string     `json:"end_confidence"`   // logged, inferred, open
-	EventsURL     string     `json:"events_url"`       // the raw events behind it
+	LogonID       *string    `json:"logon_id"`        // hexadecimal, null where the source gives none
+	LogonType     *uint8     `json:"logon_type"`      // null where the source gives none
+	OpenedBy      string     `json:"opened_by"`       // logon, or unlock (or reconnect) where no session was open
+	Elevated      bool       `json:"elevated"`        // an administrator's full token
+	Start         time.Time  `json:"start"`           //
+	End           *time.Time `json:"end"`             // null while open
+	ActiveSeconds float64    `json:"active_seconds"`  // neither locked, disconnected nor asleep
+	PausedSeconds float64    `json:"paused_seconds"`  //
+	State         string     `json:"state,omitempty"` // signed-in alone: active or paused at the instant asked about
+	EndReason     string     `json:"end_reason"`      // logoff, shutdown, startup, superseded, max_session, open
+	EndConfidence string     `json:"end_confidence"`  // logged, inferred, open
+	EventsURL     string     `json:"events_url"`      // the raw events behind it
 }
 
 // SessionsReport lists sessions in the order of their start.
@@ -118,8 +118,11 @@ func (r *Reports) SignedIn(ctx context.Context, c Company, p Params) (*SignedInR
 	}
 	sites := r.siteLabels(ctx, c)
 	for _, s := range spans {
-		row, paused := s.row(p.Zone(), sites), s.pausedAt(instant)
-		row.Paused = &paused
+		row := s.row(p.Zone(), sites)
+		row.State = "active"
+		if s.pausedAt(instant) {
+			row.State = "paused"
+		}
 		out.Rows = append(out.Rows, row)
 	}
 	out.NextCursor = next
@@ -199,17 +202,34 @@ func (s *span) row(zone *time.Location, sites map[uint32]string) Session {
 }
 
 // eachSession gives every session that touches p's range, person by person in the
-// order of their names. It streams: no more than one person's events at one computer
-// are held at a time.
+// order of their names.
 func (r *Reports) eachSession(ctx context.Context, c Company, p Params, now int64, emit func(*span) error) error {
-	a := sessionArgs(c, p)
 	from, to := p.From.UnixMilli(), p.To.UnixMilli()
+	return r.walkSessions(ctx, c, p, now, sessionVisitor{session: func(s *span) error {
+		if s.start < to && (s.until > from || s.start >= from || (s.reason == "open" && s.until >= from)) {
+			return emit(s)
+		}
+		return nil
+	}})
+}
+
+// sessionVisitor is told of sessions, and of what they are made of, person by person.
+type sessionVisitor struct {
+	session func(*span) error
+	// track, where set, is given the presence events of a person at a computer, with one
+	// logon id, in no order. They are not to be kept.
+	track func(user, computer string, marks []mark)
+}
+
+// walkSessions visits the sessions of p's range and of the time around it. It streams:
+// no more than one person's events at one computer are held at a time.
+func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int64, visit sessionVisitor) error {
+	a := sessionArgs(c, p)
 	w := &walker{now: now, maxSession: maxSessionOf(c).Milliseconds(), power: map[string][]mark{}, emit: func(s *span) error {
-		touches := s.start < to && (s.until > from || s.start >= from || (s.reason == "open" && s.until >= from))
-		if !touches || (p.Site != 0 && s.site != p.Site) {
+		if p.Site != 0 && s.site != p.Site {
 			return nil
 		}
-		return emit(s)
+		return visit.session(s)
 	}}
 	// The small question is asked beside the large one; its answer is needed first.
 	ctx, cancel := context.WithCancel(ctx)
@@ -270,6 +290,9 @@ func (r *Reports) eachSession(ctx context.Context, c Company, p Params, now int6
 			}
 			w.setPower(comp, t.marks, last[comp])
 			return nil
+		}
+		if visit.track != nil {
+			visit.track(u, comp, t.marks)
 		}
 		if u != user || comp != computer {
 			if err := flush(); err != nil {

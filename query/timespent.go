@@ -231,49 +231,6 @@ func union(list []interval) []interval {
 	return out
 }
 
-// Peak is the greatest number of sessions open at one instant, and of people.
-type Peak struct {
-	Sessions   int64
-	SessionsAt time.Time // the first instant of that peak, zero without sessions
-	People     int64
-	PeopleAt   time.Time
-}
-
-// peakConcurrency finds the peaks within the range. Sessions are [start, end):
-// one that ends where another begins does not overlap it.
-func (r *Reports) peakConcurrency(ctx context.Context, c Company, p Params) (Peak, error) {
-	from, to := p.From.UnixMilli(), p.To.UnixMilli()
-	var sessions, people, person []interval
-	user := ""
-	endPerson := func() {
-		people = append(people, union(person)...)
-		person = person[:0]
-	}
-	err := r.eachSession(ctx, c, p, r.now().UnixMilli(), func(s *span) error {
-		if s.user != user {
-			endPerson()
-			user = s.user
-		}
-		if i := (interval{max(s.start, from), min(s.until, to)}); i.end > i.start {
-			sessions, person = append(sessions, i), append(person, i)
-		}
-		return nil
-	})
-	if err != nil {
-		return Peak{}, err
-	}
-	endPerson()
-	var out Peak
-	var at int64
-	if out.Sessions, at = deepest(sessions); out.Sessions > 0 {
-		out.SessionsAt = time.UnixMilli(at).In(p.Zone())
-	}
-	if out.People, at = deepest(people); out.People > 0 {
-		out.PeopleAt = time.UnixMilli(at).In(p.Zone())
-	}
-	return out, nil
-}
-
 // deepest is the greatest number of intervals that hold one instant, and the first such.
 func deepest(list []interval) (depth, at int64) {
 	starts, ends := make([]int64, len(list)), make([]int64, len(list))

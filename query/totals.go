@@ -1,8 +1,11 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the statement
+	"math"
+	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -41,51 +44,115 @@ type TotalsReport struct {
 type TypeCount struct {
 	Type   string `json:"type"`
 	Events uint64 `json:"events"`
+
+	order uint8
 }
 
 // Totals reports a company's figures for a range.
 func (r *Reports) Totals(ctx context.Context, c Company, p Params) (*TotalsReport, error) {
 	report := &TotalsReport{Header: r.header("totals", c, p), Rows: []TypeCount{}}
-	// Counts come from events and peaks from sessions, which read another table: two
-	// questions, asked at once, since neither keeps both cores busy.
-	var peak Peak
+	// Two questions to two tables, each of which fills its own part: all events by type,
+	// and the sessions. They are asked at once, since neither keeps both cores busy.
 	parts, both := errgroup.WithContext(ctx)
 	parts.Go(func() error { return r.totalsOfEvents(both, c, p, report) })
-	parts.Go(func() (err error) {
-		peak, err = r.peakConcurrency(both, c, p)
-		return err
-	})
+	parts.Go(func() error { return r.totalsOfSessions(both, c, p, report) })
 	if err := parts.Wait(); err != nil {
 		return nil, err
-	}
-	if peak.People > 0 {
-		report.PeakUsers, report.PeakUsersAt = uint64(peak.People), &peak.PeopleAt
-	}
-	if peak.Sessions > 0 {
-		report.PeakSessions, report.PeakSessionsAt = uint64(peak.Sessions), &peak.SessionsAt
 	}
 	return report, nil
 }
 
 // totalsOfEvents fills the figures that are counts of events.
 func (r *Reports) totalsOfEvents(ctx context.Context, c Company, p Params, report *TotalsReport) error {
-	w := where(c).during(p).matching(p).tellingOnce(p)
-	return r.query(ctx, tellingOnce(w.in(totalsSQL)), w.args, func(q driver.Rows) error {
+	computers := map[string]struct{}{}
+	first, last := int64(math.MaxInt64), int64(0)
+	w := where(c).during(p).matching(p)
+	err := r.query(ctx, w.in(totalsSQL), w.args, func(q driver.Rows) error {
 		var (
-			first, last int64
-			byType      map[uint8]uint64
+			typ              uint8
+			events, ofPeople uint64
+			names            []string
+			from, to         int64
 		)
-		err := q.Scan(&report.Events, &report.ActiveUsers, &report.ActiveComputers, &report.Computers, &report.SignIns, &report.SignOffs,
-			&report.Failures, &first, &last, &byType)
-		if err != nil || report.Events == 0 {
+		if err := q.Scan(&typ, &events, &ofPeople, &names, &from, &to); err != nil {
 			return err
 		}
-		report.FirstEvent, report.LastEvent = p.local(first), p.local(last)
-		for _, t := range event.Types() {
-			if n := byType[uint8(t)]; n > 0 {
-				report.Rows = append(report.Rows, TypeCount{Type: t.String(), Events: n})
-			}
+		for _, name := range names {
+			computers[name] = struct{}{}
 		}
+		first, last = min(first, from), max(last, to)
+		report.Events += events
+		if event.Type(typ) == event.LogonFailed {
+			report.Failures = ofPeople
+		}
+		report.Rows = append(report.Rows, TypeCount{Type: event.Type(typ).String(), Events: events, order: typ})
 		return nil
 	})
+	if err != nil || report.Events == 0 {
+		return err
+	}
+	report.Computers = uint64(len(computers))
+	report.FirstEvent, report.LastEvent = p.local(first), p.local(last)
+	slices.SortFunc(report.Rows, func(a, b TypeCount) int { return cmp.Compare(a.order, b.order) })
+	return nil
+}
+
+// totalsOfSessions fills the figures that follow from what people did. Sessions are
+// [start, end): one that ends where another begins does not overlap it.
+func (r *Reports) totalsOfSessions(ctx context.Context, c Company, p Params, report *TotalsReport) error {
+	from, to := p.From.UnixMilli(), p.To.UnixMilli()
+	var sessions, people, person []interval
+	user, active := "", ""
+	computers := map[string]struct{}{}
+	endPerson := func() {
+		people = append(people, union(person)...)
+		person = person[:0]
+	}
+	err := r.walkSessions(ctx, c, p, r.now().UnixMilli(), sessionVisitor{
+		session: func(s *span) error {
+			if s.user != user {
+				endPerson()
+				user = s.user
+			}
+			if s.signedIn && s.start >= from && s.start < to {
+				report.SignIns++
+			}
+			if s.reason == "logoff" && s.until >= from && s.until < to {
+				report.SignOffs++
+			}
+			if i := (interval{max(s.start, from), min(s.until, to)}); i.end > i.start {
+				sessions, person = append(sessions, i), append(person, i)
+			}
+			return nil
+		},
+		track: func(user, computer string, marks []mark) { // person by person, too
+			inside := func(m mark) bool { return m.time() >= from && m.time() < to && (p.Site == 0 || m.site() == p.Site) }
+			if !slices.ContainsFunc(marks, inside) {
+				return
+			}
+			computers[computer] = struct{}{}
+			if user != active {
+				active = user
+				report.ActiveUsers++
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	endPerson()
+	report.ActiveComputers = uint64(len(computers))
+	report.PeakUsers, report.PeakUsersAt = p.peak(people)
+	report.PeakSessions, report.PeakSessionsAt = p.peak(sessions)
+	return nil
+}
+
+// peak is the greatest number of intervals that hold one instant, and the first such;
+// nil without intervals.
+func (p Params) peak(list []interval) (uint64, *time.Time) {
+	depth, at := deepest(list)
+	if depth == 0 {
+		return 0, nil
+	}
+	return uint64(depth), p.local(at) //nolint:gosec // above 0
 }

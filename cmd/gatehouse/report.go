@@ -161,7 +161,7 @@ func newOneReportCommand(open openReports, info query.ReportInfo, path string) *
 var reportColumns = map[string][]string{
 	"time-spent": {"day", "user", "computer", "site", "users", "sessions", "inferred_sessions", "total_seconds", "active_seconds", "paused_seconds", "first", "last"},
 	"sessions":   {"user", "computer", "start", "end", "active_seconds", "paused_seconds", "end_reason", "end_confidence"},
-	"signed-in":  {"user", "computer", "start", "paused", "active_seconds", "paused_seconds", "logon_type", "end", "end_reason"},
+	"signed-in":  {"user", "computer", "start", "state", "active_seconds", "paused_seconds", "logon_type", "end", "end_reason"},
 	"frequency":  {"day", "weekday_name", "hour", "start", "user", "computer", "site_id", "site", "events", "users", "computers", "first", "last"},
 	"failures":   {"user", "computer", "address", "reason_text", "site_id", "site", "failures", "users", "computers", "addresses", "first", "last", "reasons"},
 	"first-last": {"day", "user", "first_logon", "last_logon", "last_logoff", "first_seen", "last_seen", "first_computer", "computers", "events"},
