@@ -25,8 +25,8 @@ func newSettingsCommand(c *cli) *cobra.Command {
 	domain := &cobra.Command{
 		Use:   "domain",
 		Short: "Say of which e-mail domains people may register",
-		Long: `Say of which e-mail domains people may register by themselves, where the setting registration_enabled is true. Without
-any domain here, people of all domains may.`,
+		Long: `Say of which e-mail domains people may register by themselves, where the setting
+registration_enabled is true. Without any domain here, people of all domains may.`,
 		Args: groupArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

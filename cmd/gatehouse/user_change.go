@@ -88,7 +88,8 @@ func newUserDeleteCommand(c *cli) *cobra.Command {
 		func(cmd *cobra.Command, store *authsvc.Store, u authsvc.User, _ []string) (authsvc.User, string, error) {
 			return u, u.Username + " is deleted.", store.DeleteUser(cmd.Context(), localActor(), u.ID)
 		})
-	cmd.Long = `Remove a person with their memberships, second factors, sessions and tokens. What they did stays in the audit trail,
+	cmd.Long = `Remove a person with their memberships, second factors, sessions and
+tokens. What they did stays in the audit trail,
 with their name. To keep somebody out for a while, use "user disable".`
 	return cmd
 }
@@ -99,7 +100,8 @@ func newUserResetMFACommand(c *cli) *cobra.Command {
 			u, err := store.ResetMFA(cmd.Context(), localActor(), u.ID)
 			return u, u.Username + " has no second factor any more.", err
 		})
-	cmd.Long = `Take a person's authenticator app, recovery codes and passkeys away, for when they are lost or stolen. Their sessions and
+	cmd.Long = `Take a person's authenticator app, recovery codes and passkeys away, for when they are lost or stolen.
+Their sessions and
 tokens end. Where a second factor is required, they set one up at the next sign-in.`
 	return cmd
 }
@@ -109,8 +111,9 @@ func newUserResetPasswordCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reset-password USER",
 		Short: "Give a person another password, which they must change",
-		Long: `Give a person another password: a temporary one that is made and shown, once, or with --password-stdin one of yours.
-Either way it must be changed at the next sign-in. Their sessions and tokens end.`,
+		Long: `Give a person another password: a temporary one that is made and shown, once, or with
+--password-stdin one of yours. Either way it
+must be changed at the next sign-in. Their sessions and tokens end.`,
 		Example: `  gatehouse user reset-password ada
   gatehouse user reset-password ada --json | jq -r .temporary_password`,
 		Args: exactArgs(1),
