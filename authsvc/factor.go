@@ -23,7 +23,7 @@ const (
 	insertRecovery = `INSERT INTO recovery_codes (user_id, code_hash) VALUES (?, ?)`
 	useRecovery    = `UPDATE recovery_codes SET used_at = ? WHERE user_id = ? AND code_hash = ? AND used_at IS NULL`
 	countRecovery  = `SELECT COUNT(*) FROM recovery_codes WHERE user_id = ? AND used_at IS NULL`
-	countPasskeys  = `SELECT COUNT(*) FROM webauthn_credentials WHERE user_id = ?`
+	countPasskeys  = `SELECT COUNT(*) FROM webauthn_credentials WHERE user_id = ?` //nolint:gosec // SQL, no credential
 )
 
 // ownEntry is what the audit trail says of an act on one's own account.

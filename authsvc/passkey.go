@@ -20,9 +20,9 @@ const maxPasskeys = 20
 const (
 	selectHandle   = `SELECT webauthn_handle FROM users WHERE id = ?`
 	setHandle      = `UPDATE users SET webauthn_handle = ? WHERE id = ? AND webauthn_handle IS NULL`
-	selectPasskeys = `SELECT id, name, credential, created_at, last_used_at FROM webauthn_credentials WHERE user_id = ? ORDER BY id`
+	selectPasskeys = `SELECT id, name, credential, created_at, last_used_at FROM webauthn_credentials WHERE user_id = ? ORDER BY id` //nolint:gosec // SQL, no credential
 	insertPasskey  = `INSERT INTO webauthn_credentials (user_id, credential_hash, name, credential, created_at) VALUES (?, ?, ?, ?, ?)`
-	updatePasskey  = `UPDATE webauthn_credentials SET credential = ?, last_used_at = ? WHERE user_id = ? AND credential_hash = ? AND credential = ?`
+	updatePasskey  = `UPDATE webauthn_credentials SET credential = ?, last_used_at = ? WHERE user_id = ? AND credential_hash = ? AND credential = ?` //nolint:gosec // SQL, no credential
 	deletePasskey  = `DELETE FROM webauthn_credentials WHERE user_id = ? AND id = ?`
 )
 
