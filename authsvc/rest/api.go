@@ -17,6 +17,7 @@ type Config struct {
 	Sessions *Sessions
 	Guard    *limit.Guard
 	Register limit.Rate // registrations of one address
+	Guests   limit.Rate // sessions that one address may begin without signing in, each of which is a row
 	Reads    limit.Rate // reports and data by one key, token or session
 	Tokens   *signin.Tokens
 	Factors  *signin.Factors
@@ -31,6 +32,7 @@ type API struct {
 	sessions *Sessions
 	guard    *limit.Guard
 	register limit.Rate
+	guests   limit.Rate
 	reads    limit.Rate
 	tokens   *signin.Tokens
 	factors  *signin.Factors
@@ -39,7 +41,7 @@ type API struct {
 
 // New makes an API.
 func New(c Config) *API {
-	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, guard: c.Guard, register: c.Register, reads: c.Reads, tokens: c.Tokens, factors: c.Factors, log: c.Log}
+	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, guard: c.Guard, register: c.Register, guests: c.Guests, reads: c.Reads, tokens: c.Tokens, factors: c.Factors, log: c.Log}
 }
 
 // Route is one route as a router takes it. {name} in Path stands for one segment.

@@ -1,11 +1,14 @@
 package rest
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -38,10 +41,34 @@ func readBody(w http.ResponseWriter, r *http.Request, into any) error {
 	if len(text) == 0 {
 		text = []byte("{}")
 	}
+	if holdsNUL(text) {
+		return event.Errorf(event.CodeInvalid, "a text in the body holds the character U+0000, which nothing here takes")
+	}
 	if err := json.Unmarshal(text, into, json.RejectUnknownMembers(true)); err != nil {
 		return bodyError(err)
 	}
 	return nil
+}
+
+// holdsNUL tells whether a text of the JSON holds the character 0, which databases refuse or cut at. As a byte JSON does not take it itself.
+func holdsNUL(text []byte) bool {
+	escape := []byte(`\u0000`)
+	for at := bytes.Index(text, escape); at >= 0; {
+		before := at
+		for before > 0 && text[before-1] == '\\' {
+			before--
+		}
+		if (at-before)%2 == 0 { // else the backslash is itself escaped
+			return true
+		}
+		at += 1 // past it
+		next := bytes.Index(text[at:], escape)
+		if next < 0 {
+			return false
+		}
+		at += next
+	}
+	return false
 }
 
 // bodyError names the field and what is wrong with it; the value, which may be a password, is never repeated.
@@ -56,7 +83,10 @@ func bodyError(err error) error {
 			return own
 		}
 		what := "has the wrong type"
-		if semantic.GoType != nil {
+		switch {
+		case semantic.GoType == reflect.TypeFor[time.Time]():
+			what = "must be a time such as 2027-01-31T00:00:00Z"
+		case semantic.GoType != nil:
 			what = "must be " + typeName(semantic.GoType.Kind().String())
 		}
 		return &event.Error{Code: event.CodeInvalid, Field: field, Message: what, Cause: err}
@@ -68,9 +98,12 @@ func bodyError(err error) error {
 	return &event.Error{Code: event.CodeInvalid, Message: "the body is not valid JSON", Cause: err}
 }
 
-// fieldOf is the last name of a JSON pointer, shortened: the client chose it.
-func fieldOf(p jsontext.Pointer) string {
-	name := strings.ToValidUTF8(p.LastToken(), "\uFFFD")
+// fieldOf is the last name of a JSON pointer.
+func fieldOf(p jsontext.Pointer) string { return shown(p.LastToken()) }
+
+// shown is a name that the client chose, as an answer may repeat it.
+func shown(name string) string {
+	name = strings.ToValidUTF8(name, "\uFFFD")
 	const limit = 64
 	if len(name) > limit {
 		name = strings.ToValidUTF8(name[:limit], "") + "…"

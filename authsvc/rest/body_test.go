@@ -8,15 +8,17 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/event"
 )
 
 type sample struct {
-	Name  string   `json:"name"`
-	Age   int      `json:"age"`
-	On    *bool    `json:"on"`
-	Tags  []string `json:"tags"`
+	Name  string    `json:"name"`
+	Age   int       `json:"age"`
+	On    *bool     `json:"on"`
+	End   time.Time `json:"end"`
+	Tags  []string  `json:"tags"`
 	Inner struct {
 		Deep string `json:"deep"`
 	} `json:"inner"`
@@ -38,6 +40,9 @@ func TestReadBody(t *testing.T) {
 	if err != nil || got.Name != "a" || got.Age != 3 || got.On == nil || !*got.On || got.Tags[0] != "x" || got.Inner.Deep != "y" {
 		t.Errorf("%+v, %v", got, err)
 	}
+	if got, err := read(`{"name":"a\\u0000"}`, "application/json"); err != nil || got.Name != `a\u0000` {
+		t.Errorf("an escaped backslash: %+v, %v", got, err)
+	}
 	if got, err := read("", ""); err != nil || got.Name != "" {
 		t.Errorf("no body: %+v, %v", got, err)
 	}
@@ -58,6 +63,9 @@ func TestReadBody(t *testing.T) {
 		{`{"name":"a"`, "application/json", event.CodeInvalid, ""},
 		{"{\"name\":\"\xff\"}", "application/json", event.CodeInvalid, ""},
 		{`[]`, "application/json", event.CodeInvalid, ""},
+		{`{"name":"a\u0000b"}`, "application/json", event.CodeInvalid, ""},
+		{`{"name":"a\\\u0000b"}`, "application/json", event.CodeInvalid, ""},
+		{`{"end":"tomorrow"}`, "application/json", event.CodeInvalid, "end"},
 		{`name=a`, "application/x-www-form-urlencoded", event.CodeUnsupported, ""},
 		{`{"name":"a"}`, "text/plain", event.CodeUnsupported, ""},
 		{`{"name":"a"}`, "", event.CodeUnsupported, ""},

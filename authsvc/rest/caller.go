@@ -9,6 +9,7 @@ import (
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/limit"
 	"gatehouse/authsvc/token"
+	"gatehouse/event"
 	"gatehouse/internal/edge"
 )
 
@@ -25,6 +26,15 @@ const maxAgent = 255
 // A request by cookie that changes something must prove that it comes from a page of ours; one that does not is CodeForbidden. The
 // session is nil for requests by header.
 func (a *API) Caller(r *http.Request) (*authsvc.Actor, *sessions.Session, error) {
+	actor, session, err := a.caller(r)
+	if err == nil && session != nil && actor.Stage == authsvc.StageNobody {
+		err = checkCSRF(r, of(session))
+	}
+	return actor, session, err
+}
+
+// caller is Caller without asking guests where their requests come from: most routes refuse them anyway, and it is better to say so.
+func (a *API) caller(r *http.Request) (*authsvc.Actor, *sessions.Session, error) {
 	if credential, ok := bearer(r); ok {
 		actor, err := a.byHeader(r, credential)
 		return actor, nil, err
@@ -54,11 +64,7 @@ func (a *API) LimitReads(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		who, ok := bearer(r)
 		if !ok {
-			for _, c := range r.Cookies() {
-				if strings.HasSuffix(c.Name, a.sessions.cookies.Name) {
-					who = c.Value
-				}
-			}
+			who = a.sessions.idOf(r) // this cookie alone: whoever adds others must not count anew
 		}
 		if who == "" { // is refused anyway
 			who = limit.Network(addressOf(r))
@@ -118,9 +124,7 @@ func (a *API) bySession(r *http.Request, g *sessions.Session) (*authsvc.Actor, e
 	own := of(g)
 	claim := claimOf(r)
 	if own.UserID == 0 {
-		return &authsvc.Actor{
-			Kind: authsvc.ActorNobody, Stage: authsvc.StageNobody, Address: claim.Address, Agent: claim.Agent, RequestID: claim.RequestID,
-		}, checkCSRF(r, own)
+		return guest(r), nil
 	}
 	if err := checkCSRF(r, own); err != nil {
 		return nil, err
@@ -128,6 +132,10 @@ func (a *API) bySession(r *http.Request, g *sessions.Session) (*authsvc.Actor, e
 	claim.Epoch, claim.Via, claim.Scopes = own.Epoch, "session "+own.Ref(), authsvc.AllScopes
 	claim.SecondFactor = own.SecondFactor() && !own.Pending
 	actor, err := a.store.ActorFor(r.Context(), own.UserID, claim)
+	if event.ErrorCode(err) == event.CodeUnauthorized {
+		// It ended since the session was read a moment ago: as if it had ended before, so that the person can sign in anew.
+		return guest(r), a.sessions.renew(r, g)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +143,11 @@ func (a *API) bySession(r *http.Request, g *sessions.Session) (*authsvc.Actor, e
 		actor.Stage = authsvc.StageSecondFactor
 	}
 	return actor, nil
+}
+
+// guest is the actor of a request by somebody who has not signed in.
+func guest(r *http.Request) *authsvc.Actor {
+	return &authsvc.Actor{Kind: authsvc.ActorNobody, Stage: authsvc.StageNobody, Address: addressOf(r), Agent: agentOf(r), RequestID: edge.RequestID(r)}
 }
 
 func claimOf(r *http.Request) authsvc.Claim {

@@ -22,11 +22,35 @@ func viewCompany(c *authsvc.Company) companyView {
 	return companyView{c.ID, c.Name, c.Timezone, c.MaxSession.String(), c.Created, optional(c.Disabled)}
 }
 
-// companyBody is a company to be made, or what to change of one.
+// companyChange is what to change of a company; what is not given stays.
+type companyChange struct {
+	Name       *string `json:"name,omitempty"`
+	Timezone   *string `json:"timezone,omitempty"`
+	MaxSession *string `json:"max_session,omitempty"`
+}
+
+func (b *companyChange) settings() (authsvc.CompanySettings, error) {
+	var whole companyBody
+	for _, f := range []struct {
+		name string
+		from *string
+		to   *string
+	}{{"name", b.Name, &whole.Name}, {"timezone", b.Timezone, &whole.Timezone}, {"max_session", b.MaxSession, &whole.MaxSession}} {
+		if f.from == nil {
+			continue
+		}
+		if *f.to = *f.from; *f.to == "" {
+			return authsvc.CompanySettings{}, event.FieldError(f.name, "must not be empty: leave it out to keep what it is")
+		}
+	}
+	return whole.settings()
+}
+
+// companyBody is a company to be made.
 type companyBody struct {
 	Name       string `json:"name"`
-	Timezone   string `json:"timezone"`
-	MaxSession string `json:"max_session"`
+	Timezone   string `json:"timezone,omitempty"`
+	MaxSession string `json:"max_session,omitempty"`
 }
 
 func (b *companyBody) settings() (authsvc.CompanySettings, error) {
@@ -36,7 +60,9 @@ func (b *companyBody) settings() (authsvc.CompanySettings, error) {
 		if err != nil {
 			return s, event.FieldError("max_session", "must be a time span such as 12h or 24h")
 		}
-		s.MaxSession = d
+		if s.MaxSession = d; d == 0 {
+			s.MaxSession = -1 // refused as too short, where zero would stand for nothing said
+		}
 	}
 	return s, nil
 }
@@ -50,7 +76,11 @@ var companyRoutes = []route{
 	{
 		method: http.MethodPost, path: "/api/v1/companies", perm: authsvc.PermCreateCompany, does: "Create a company", body: companyBody{}, answer: companyView{}, status: http.StatusCreated,
 		run: func(c *call) (any, error) {
-			s, err := c.companySettings()
+			var b companyBody
+			if err := c.body(&b); err != nil {
+				return nil, err
+			}
+			s, err := b.settings()
 			if err != nil {
 				return nil, err
 			}
@@ -64,8 +94,12 @@ var companyRoutes = []route{
 	{method: http.MethodGet, path: "/api/v1/companies/{company}", perm: authsvc.PermListCompanies, does: "One company", answer: companyView{}, run: onCompany(func(c *call, id uint32) (authsvc.Company, error) {
 		return c.api.store.GetCompany(c.ctx, c.actor, id)
 	})},
-	{method: http.MethodPatch, path: "/api/v1/companies/{company}", perm: authsvc.PermChangeCompany, does: "Change a company; what is not given stays", body: companyBody{}, answer: companyView{}, run: onCompany(func(c *call, id uint32) (authsvc.Company, error) {
-		s, err := c.companySettings()
+	{method: http.MethodPatch, path: "/api/v1/companies/{company}", perm: authsvc.PermChangeCompany, does: "Change a company; what is not given stays", body: companyChange{}, answer: companyView{}, run: onCompany(func(c *call, id uint32) (authsvc.Company, error) {
+		var b companyChange
+		if err := c.body(&b); err != nil {
+			return authsvc.Company{}, err
+		}
+		s, err := b.settings()
 		if err != nil {
 			return authsvc.Company{}, err
 		}
@@ -97,14 +131,6 @@ func setDisabled(disabled bool) func(*call, uint32) (authsvc.Company, error) {
 		}
 		return c.api.store.GetCompany(c.ctx, c.actor, id)
 	}
-}
-
-func (c *call) companySettings() (authsvc.CompanySettings, error) {
-	var b companyBody
-	if err := c.body(&b); err != nil {
-		return authsvc.CompanySettings{}, err
-	}
-	return b.settings()
 }
 
 func listCompanies(c *call) (any, error) {

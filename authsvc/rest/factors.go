@@ -12,7 +12,7 @@ import (
 
 // confirmBody is the password of whoever signed in some time ago.
 type confirmBody struct {
-	Password string `json:"password"`
+	Password string `json:"password,omitempty"`
 }
 
 type codeBody struct {

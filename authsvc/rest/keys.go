@@ -47,24 +47,24 @@ func viewKey(k *authsvc.Key) keyView {
 
 // newKeyBody is a key to be made.
 type newKeyBody struct {
-	Site     string    `json:"site"`
-	Note     string    `json:"note"`
+	Site     string    `json:"site,omitempty"`
+	Note     string    `json:"note,omitempty"`
 	Scopes   []string  `json:"scopes"`
-	Networks []string  `json:"networks"`
-	Expires  time.Time `json:"expires"`
+	Networks []string  `json:"networks,omitempty"`
+	Expires  time.Time `json:"expires,omitzero"`
 }
 
 // keyBody is what to change of a key; what is not given stays, and expires: null lifts the end.
 type keyBody struct {
-	Site     *string         `json:"site"`
-	Note     *string         `json:"note"`
-	Scopes   *[]string       `json:"scopes"`
-	Networks *[]string       `json:"networks"`
-	Expires  json.RawMessage `json:"expires"`
+	Site     *string         `json:"site,omitempty"`
+	Note     *string         `json:"note,omitempty"`
+	Scopes   *[]string       `json:"scopes,omitempty"`
+	Networks *[]string       `json:"networks,omitempty"`
+	Expires  json.RawMessage `json:"expires,omitempty"`
 }
 
 type rotateBody struct {
-	Overlap string `json:"overlap"` // how long the old key goes on, such as 24h; 0s: no longer
+	Overlap string `json:"overlap,omitempty"` // how long the old key goes on, such as 24h; 0s: no longer
 }
 
 // dayView is what a key brought on one day in UTC.

@@ -49,13 +49,14 @@ func me(c *call) (any, error) {
 		return nil, event.Errorf(event.CodeUnauthorized, "sign in first")
 	}
 	v := meView{
-		Kind: c.actor.Kind, ID: c.actor.ID, Name: c.actor.Name, Next: stageNames[c.actor.Stage], Role: c.actor.Role, Scopes: c.actor.Scopes.Names(),
+		Kind: c.actor.Kind, ID: c.actor.ID, Name: c.actor.Name, Next: stageNames[c.actor.Stage], Scopes: c.actor.Scopes.Names(),
 		Companies: map[uint32]authsvc.Role{}, Permissions: map[authsvc.Permission]bool{},
 	}
 	for id := range c.actor.Members {
 		v.Companies[id] = c.actor.RoleIn(id)
 	}
 	if c.actor.Stage == authsvc.StageDone {
+		v.Role = c.actor.Role
 		for _, p := range authsvc.Permissions() {
 			if everywhere, in := c.actor.ReachOf(p); everywhere || len(in) > 0 {
 				v.Permissions[p] = everywhere

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/gorilla/mux"
@@ -27,7 +31,8 @@ type access uint8
 const (
 	member access = iota // signed in to the end
 	begun                // signed in as far as a password: what is missing is done by these routes
-	anyone               // needs no sign-in
+	anyone               // needs no sign-in; the session, if any, is looked at
+	apart                // needs no sign-in and looks at none: for programs, whose old token must not keep them from getting a new one
 )
 
 // route is one line of the table. run does the work: it gets the call and gives the answer, which becomes JSON; nil is 204.
@@ -42,8 +47,11 @@ type route struct {
 	run          func(*call) (any, error)
 }
 
-// param is one parameter of a query.
+// param is one parameter of a query. kind is a type or format of JSON Schema, or several.
 type param struct{ name, kind, does string }
+
+// several is the kind of parameters that may be given more than once.
+const several = "strings"
 
 // pageParams are those of every list.
 var pageParams = []param{
@@ -64,6 +72,7 @@ type call struct {
 	ctx     context.Context //nolint:containedctx // of the request, which a call is
 	actor   *authsvc.Actor
 	session *sessions.Session // nil for requests by token or key
+	query   url.Values
 }
 
 // own is the session behind the cookie; an error for requests by token or key, to which what needs one means nothing.
@@ -87,7 +96,7 @@ func (c *call) id(name string) (uint32, error) {
 }
 
 // text is a parameter of the query.
-func (c *call) text(name string) string { return c.r.URL.Query().Get(name) }
+func (c *call) text(name string) string { return c.query.Get(name) }
 
 // number is a numeric parameter of the query, 0 where it is not given.
 func (c *call) number(name string) (int64, error) {
@@ -178,21 +187,72 @@ func (a *API) answer(rt *route, w http.ResponseWriter, r *http.Request) (any, er
 	if isForm(r) {
 		return nil, event.Errorf(event.CodeUnsupported, "send the body as JSON, with Content-Type: application/json")
 	}
-	actor, session, err := a.Caller(r)
-	if err != nil {
+	c := &call{api: a, w: w, r: r, ctx: r.Context()}
+	if err := c.asks(rt); err != nil {
 		return nil, err
 	}
-	c := &call{api: a, w: w, r: r, ctx: r.Context(), actor: actor, session: session}
 	if err := c.admit(rt); err != nil {
+		return nil, err
+	}
+	if err := c.input(rt); err != nil {
 		return nil, err
 	}
 	return rt.run(c)
 }
 
+// asks finds out who sends the request.
+func (c *call) asks(rt *route) (err error) {
+	if rt.access == apart {
+		c.actor = guest(c.r)
+		if crossOrigin.Check(c.r) != nil {
+			err = errCSRF
+		}
+		return err
+	}
+	if c.actor, c.session, err = c.api.caller(c.r); err != nil {
+		return err
+	}
+	if rt.access == anyone && c.session != nil && c.actor.Stage == authsvc.StageNobody {
+		return checkCSRF(c.r, of(c.session)) // or another site could sign people in to its own account
+	}
+	return nil
+}
+
+// input refuses what the route has no use for: a parameter with a slip in its name would else be a list of everything, and a field
+// that somebody tries out would look as if it had been taken.
+func (c *call) input(rt *route) (err error) {
+	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
+		return event.Errorf(event.CodeInvalid, "the parameters are not well-formed: write %% as %%25, & as %%26 and ; as %%3B")
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.query)) {
+		i := slices.IndexFunc(rt.params, func(p param) bool { return p.name == name })
+		switch given := c.query[name]; {
+		case i < 0:
+			return event.FieldError(shown(name), "there is no such parameter here")
+		case len(given) > 1 && rt.params[i].kind != several:
+			return event.FieldError(name, "is given twice")
+		case slices.ContainsFunc(given, notText):
+			return event.FieldError(name, "is not valid text")
+		}
+	}
+	for _, value := range mux.Vars(c.r) {
+		if notText(value) {
+			return event.Errorf(event.CodeNotFound, "there is nothing at this address")
+		}
+	}
+	if rt.body == nil && c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
+		return c.body(&struct{}{})
+	}
+	return nil
+}
+
+// notText tells what no database takes as a text.
+func notText(s string) bool { return !utf8.ValidString(s) || strings.ContainsRune(s, 0) }
+
 // admit asks what the table says of a route.
 func (c *call) admit(rt *route) error {
 	switch {
-	case rt.access == anyone:
+	case rt.access == anyone || rt.access == apart:
 		return nil
 	case rt.access == begun && c.actor.Stage > authsvc.StageNobody:
 		return nil
@@ -223,11 +283,11 @@ type failure struct {
 	Code      string    `json:"code"`
 	Message   string    `json:"message"`
 	Field     string    `json:"field,omitempty"`
-	Errors    []problem `json:"errors,omitempty"`
+	Errors    []problem `json:"errors,omitempty"` // here one at most
 	RequestID string    `json:"request_id"`
 }
 
-// Fail answers with an error as the API does, for routes of others that ask for Caller.
+// fail answers with an error.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
 		return // the client went away
@@ -237,13 +297,6 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var one *event.Error
 	if errors.As(err, &one) && one.Field != "" {
 		body.Field, body.Errors = one.Field, []problem{{one.Field, one.Message}}
-	}
-	var many interface{ Fields() []*event.Error }
-	if errors.As(err, &many) {
-		body.Errors = nil
-		for _, e := range many.Fields() {
-			body.Errors = append(body.Errors, problem{e.Field, e.Message})
-		}
 	}
 	var exceeded *limit.Exceeded
 	if errors.As(err, &exceeded) {

@@ -46,9 +46,8 @@ func (s *Sessions) Get(r *http.Request, name string) (*sessions.Session, error) 
 func (s *Sessions) New(r *http.Request, name string) (*sessions.Session, error) {
 	g := sessions.NewSession(s, name)
 	g.Options = &sessions.Options{Path: "/", HttpOnly: true, SameSite: s.cookies.SameSite, Secure: s.cookies.Secure(r)}
-	from := addressOf(r)
-	if c, err := r.Cookie(s.cookieName(g)); err == nil {
-		found, err := s.manager.Get(r.Context(), c.Value, from)
+	if id := s.idOf(r); id != "" {
+		found, err := s.manager.Get(r.Context(), id, addressOf(r))
 		if err == nil {
 			g.ID, g.Values[current{}] = found.ID(), found
 			return g, nil
@@ -57,20 +56,34 @@ func (s *Sessions) New(r *http.Request, name string) (*sessions.Session, error) 
 			return g, err
 		}
 	}
-	fresh, err := s.manager.New(from, r.UserAgent())
+	return g, s.renew(r, g)
+}
+
+// renew makes g a new session that nobody has signed in to. It is stored, and its cookie set, by Save.
+func (s *Sessions) renew(r *http.Request, g *sessions.Session) error {
+	fresh, err := s.manager.New(addressOf(r), agentOf(r))
 	if err != nil {
-		return g, err
+		return err
 	}
 	g.IsNew = true
 	g.ID, g.Values[current{}] = fresh.ID(), fresh
-	return g, nil
+	return nil
+}
+
+// idOf is what the request's session cookie holds, empty without one.
+func (s *Sessions) idOf(r *http.Request) string {
+	c, err := r.Cookie(hostOnly(s.cookies.Name, s.cookies.Secure(r)))
+	if err != nil {
+		return ""
+	}
+	return c.Value
 }
 
 // Save stores the session and sets its cookie; with a negative MaxAge in its options it ends both.
 func (s *Sessions) Save(r *http.Request, w http.ResponseWriter, g *sessions.Session) error {
 	own := of(g)
 	if g.Options.MaxAge < 0 {
-		http.SetCookie(w, sessions.NewCookie(s.cookieName(g), "", g.Options))
+		http.SetCookie(w, sessions.NewCookie(hostOnly(s.cookies.Name, g.Options.Secure), "", g.Options))
 		return s.manager.End(r.Context(), own)
 	}
 	if err := s.manager.Save(r.Context(), own); err != nil {
@@ -85,15 +98,15 @@ func (s *Sessions) SetCookie(w http.ResponseWriter, g *sessions.Session) {
 	own := of(g)
 	g.ID = own.ID()
 	// Without Max-Age the browser drops it when it ends; when it is over by time is the server's to say.
-	http.SetCookie(w, sessions.NewCookie(s.cookieName(g), own.ID(), g.Options))
+	http.SetCookie(w, sessions.NewCookie(hostOnly(s.cookies.Name, g.Options.Secure), own.ID(), g.Options))
 }
 
-// cookieName has the prefix that makes browsers refuse the cookie from another host or without HTTPS (RFC 6265bis, 4.1.3.2).
-func (s *Sessions) cookieName(g *sessions.Session) string {
-	if g.Options.Secure {
-		return "__Host-" + s.cookies.Name
+// hostOnly gives a cookie's name the prefix by which browsers refuse the cookie from another host or without HTTPS (RFC 6265bis, 4.1.3.2).
+func hostOnly(name string, secure bool) string {
+	if secure {
+		return "__Host-" + name
 	}
-	return s.cookies.Name
+	return name
 }
 
 // of is the session of package websession behind a gorilla session of ours.

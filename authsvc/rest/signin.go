@@ -8,6 +8,8 @@ import (
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/limit"
 	"gatehouse/authsvc/signin"
+	"gatehouse/authsvc/token"
+	"gatehouse/event"
 	"gatehouse/internal/edge"
 )
 
@@ -22,8 +24,8 @@ type signInBody struct {
 
 // proofBody is a second factor: a code, or what a passkey signed.
 type proofBody struct {
-	Code      string          `json:"code"`
-	Assertion json.RawMessage `json:"assertion"`
+	Code      string          `json:"code,omitempty"`
+	Assertion json.RawMessage `json:"assertion,omitempty"`
 }
 
 // stageView tells a client how far a sign-in has come, and what is next.
@@ -44,7 +46,7 @@ var stageNames = map[authsvc.Stage]string{
 type registerBody struct {
 	Username    string `json:"username"`
 	Email       string `json:"email"`
-	DisplayName string `json:"display_name"`
+	DisplayName string `json:"display_name,omitempty"`
 	Password    string `json:"password"`
 }
 
@@ -64,7 +66,7 @@ var signInRoutes = []route{
 		return c.api.signin.Challenge(c.ctx, own)
 	}},
 	{method: http.MethodPost, path: "/api/v1/auth/second-factor", access: begun, does: "Give the second factor", body: proofBody{}, answer: stageView{}, run: giveFactor},
-	{method: http.MethodPost, path: "/api/v1/auth/sign-out", access: begun, does: "Sign out", run: signOut},
+	{method: http.MethodPost, path: "/api/v1/auth/sign-out", access: begun, does: "Sign out: a browser, or the program whose access token is sent", run: signOut},
 	{method: http.MethodPost, path: "/api/v1/auth/sign-out-everywhere", access: member, perm: authsvc.PermOwnAccount, does: "End all of your sessions and tokens but this session", run: func(c *call) (any, error) {
 		own, err := c.own()
 		if err != nil {
@@ -76,7 +78,7 @@ var signInRoutes = []route{
 		c.api.sessions.SetCookie(c.w, c.session)
 		return nil, nil
 	}},
-	{method: http.MethodPost, path: "/api/v1/auth/register", access: anyone, does: "Ask for an account, where that is allowed", body: registerBody{}, answer: messageView{}, status: http.StatusAccepted, run: register},
+	{method: http.MethodPost, path: "/api/v1/auth/register", access: apart, does: "Ask for an account, where that is allowed", body: registerBody{}, answer: messageView{}, status: http.StatusAccepted, run: register},
 }
 
 // startSession gives a browser a session, so that its next request can prove that it comes from a page of ours.
@@ -86,6 +88,9 @@ func startSession(c *call) (any, error) {
 		return nil, err
 	}
 	if !own.Stored() {
+		if _, err := c.api.guard.Check(c.ctx, "guests", limit.Network(addressOf(c.r)), c.api.guests); err != nil {
+			return nil, err
+		}
 		if err := c.api.sessions.Save(c.r, c.w, c.session); err != nil {
 			return nil, err
 		}
@@ -96,7 +101,7 @@ func startSession(c *call) (any, error) {
 // client is where a request comes from, as the sign-in counts it.
 func (c *call) client() signin.Client {
 	device := ""
-	if cookie, err := c.r.Cookie(deviceCookie); err == nil {
+	if cookie, err := c.r.Cookie(hostOnly(deviceCookie, c.api.sessions.cookies.Secure(c.r))); err == nil {
 		device = cookie.Value
 	}
 	return signin.Client{Address: addressOf(c.r), Agent: agentOf(c.r), RequestID: edge.RequestID(c.r), Device: device}
@@ -112,7 +117,7 @@ func (c *call) signedIn(result signin.Result) (any, error) {
 	if result.Device != "" {
 		o := c.session.Options
 		http.SetCookie(c.w, &http.Cookie{
-			Name: deviceCookie, Value: result.Device, Path: "/", MaxAge: int(signin.DeviceLifetime / time.Second),
+			Name: hostOnly(deviceCookie, o.Secure), Value: result.Device, Path: "/", MaxAge: int(signin.DeviceLifetime / time.Second),
 			HttpOnly: true, Secure: o.Secure, SameSite: http.SameSiteStrictMode,
 		})
 	}
@@ -153,6 +158,9 @@ func giveFactor(c *call) (any, error) {
 }
 
 func signOut(c *call) (any, error) {
+	if c.session == nil {
+		return nil, c.endTokens()
+	}
 	own, err := c.own()
 	if err != nil {
 		return nil, err
@@ -162,6 +170,18 @@ func signOut(c *call) (any, error) {
 	}
 	c.session.Options.MaxAge = -1
 	return nil, c.api.sessions.Save(c.r, c.w, c.session)
+}
+
+// endTokens ends the sign-in of the program that asks.
+func (c *call) endTokens() error {
+	credential, _ := bearer(c.r)
+	if !token.LooksLikeAccess(credential) {
+		return event.Errorf(event.CodeForbidden, "this is for people and for programs that signed in with a password; keys and personal tokens are revoked instead")
+	}
+	// A token that is limited to reading may still give itself up.
+	whole := *c.actor
+	whole.Scopes = authsvc.AllScopes
+	return c.api.tokens.End(c.ctx, &whole, credential)
 }
 
 func register(c *call) (any, error) {

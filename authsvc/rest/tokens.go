@@ -15,8 +15,8 @@ import (
 type tokenBody struct {
 	Login    string   `json:"login"`
 	Password string   `json:"password"`
-	Code     string   `json:"code"`   // the second factor, where the person has one
-	Scopes   []string `json:"scopes"` // what the tokens are limited to; none: all that the person may do
+	Code     string   `json:"code,omitempty"`   // the second factor, where the person has one
+	Scopes   []string `json:"scopes,omitempty"` // what the tokens are limited to; none: all that the person may do
 }
 
 type refreshBody struct {
@@ -54,12 +54,12 @@ type personalBody struct {
 	Name     string    `json:"name"`
 	Scopes   []string  `json:"scopes"`
 	Expires  time.Time `json:"expires"`
-	Password string    `json:"password"` // where you signed in some time ago
+	Password string    `json:"password,omitempty"` // where you signed in some time ago
 }
 
 var tokenRoutes = []route{
-	{method: http.MethodPost, path: "/api/v1/auth/token", access: anyone, does: "Sign a program in for a person", body: tokenBody{}, answer: pairView{}, run: issueTokens},
-	{method: http.MethodPost, path: "/api/v1/auth/refresh", access: anyone, does: "Exchange a refresh token for a new pair; each is good once", body: refreshBody{}, answer: pairView{}, run: func(c *call) (any, error) {
+	{method: http.MethodPost, path: "/api/v1/auth/token", access: apart, does: "Sign a program in for a person", body: tokenBody{}, answer: pairView{}, run: issueTokens},
+	{method: http.MethodPost, path: "/api/v1/auth/refresh", access: apart, does: "Exchange a refresh token for a new pair; each is good once", body: refreshBody{}, answer: pairView{}, run: func(c *call) (any, error) {
 		var b refreshBody
 		if err := c.body(&b); err != nil {
 			return nil, err

@@ -38,10 +38,10 @@ var trailRoutes = []route{
 	},
 	{
 		method: http.MethodGet, path: "/api/v1/audit/verify", perm: authsvc.PermVerifyAudit, does: "Check that nothing in the audit trail was changed or removed", answer: authsvc.AuditCheck{},
-		params: []param{{"anchor", "string", "SEQ:HASH of an entry, as kept elsewhere."}},
+		params: []param{{"anchor", several, "SEQ:HASH of an entry, as kept elsewhere."}},
 		run: func(c *call) (any, error) {
 			var anchors []authsvc.AuditAnchor
-			for _, text := range c.r.URL.Query()["anchor"] {
+			for _, text := range c.query["anchor"] {
 				anchor, err := authsvc.ParseAuditAnchor(text)
 				if err != nil {
 					return nil, err

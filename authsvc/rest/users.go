@@ -100,29 +100,29 @@ func grants(bodies []grantBody) ([]authsvc.Grant, error) {
 type newUserBody struct {
 	Username     string      `json:"username"`
 	Email        string      `json:"email"`
-	DisplayName  string      `json:"display_name"`
-	Role         string      `json:"role"`
-	MFAPolicy    string      `json:"mfa_policy"`
-	Password     string      `json:"password"`
-	KeepPassword bool        `json:"keep_password"`
-	Memberships  []grantBody `json:"memberships"`
+	DisplayName  string      `json:"display_name,omitempty"`
+	Role         string      `json:"role,omitempty"`
+	MFAPolicy    string      `json:"mfa_policy,omitempty"`
+	Password     string      `json:"password,omitempty"`
+	KeepPassword bool        `json:"keep_password,omitempty"`
+	Memberships  []grantBody `json:"memberships,omitempty"`
 }
 
 // userBody is what is to be changed of a person; what is not given stays.
 type userBody struct {
-	Username    *string `json:"username"`
-	Email       *string `json:"email"`
-	DisplayName *string `json:"display_name"`
-	Role        *string `json:"role"`
-	MFAPolicy   *string `json:"mfa_policy"`
+	Username    *string `json:"username,omitempty"`
+	Email       *string `json:"email,omitempty"`
+	DisplayName *string `json:"display_name,omitempty"`
+	Role        *string `json:"role,omitempty"`
+	MFAPolicy   *string `json:"mfa_policy,omitempty"`
 }
 
 type approvalBody struct {
-	Memberships []grantBody `json:"memberships"`
+	Memberships []grantBody `json:"memberships,omitempty"`
 }
 
 type passwordBody struct {
-	Password string `json:"password"` // empty: a temporary one is made and shown once
+	Password string `json:"password,omitempty"` // empty: a temporary one is made and shown once
 }
 
 type roleBody struct {

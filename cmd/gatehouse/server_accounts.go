@@ -120,13 +120,17 @@ func (s *server) openAccounts(ctx context.Context) error {
 	}
 	a.api = rest.New(rest.Config{
 		Store: s.store, Keys: s.keys, SignIn: service, Tokens: tokens, Factors: factors, Log: log, Guard: guard,
-		Register: s.rate(s.cfg.RateLimiting.RegisterLimit), Reads: s.rate(s.cfg.RateLimiting.APILimit),
+		Register: s.rate(s.cfg.RateLimiting.RegisterLimit), Guests: s.rate(guestLimit), Reads: s.rate(s.cfg.RateLimiting.APILimit),
 		Sessions: rest.NewSessions(sessions, rest.Cookies{Name: s.cfg.Session.CookieName, SameSite: sameSite(s.cfg.Session.CookieSameSite), Secure: func(r *http.Request) bool {
 			return s.cfg.Session.Secure(edge.FromContext(r.Context()).Scheme == "https")
 		}}),
 	})
 	return nil
 }
+
+// guestLimit bounds the sessions that one address may begin without signing in. An office behind one address stays far below it; each is a row of
+// the database for an hour.
+var guestLimit = config.Rate{Count: 120, Per: time.Minute}
 
 // openRedis connects to Redis where the settings name one. Sessions cannot do without it once they are kept there; limits can.
 func (s *server) openRedis(ctx context.Context) error {
