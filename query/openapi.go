@@ -6,7 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
+
+	"gatehouse/internal/openapi"
 )
 
 // Operation is one documented operation of the HTTP API. Other packages
@@ -22,6 +23,8 @@ type Operation struct {
 	RequestBody schemaObject   // nil: none
 	Responses   schemaObject   // by status
 	NoAuth      bool           // needs no key
+	Security    []any          // the ways to sign in that do, nil: all
+	Schemas     schemaObject   // what the operation refers to under #/components/schemas/, by name; equal ones may come with several
 }
 
 // openAPIVersion is the version of the description, not of the software.
@@ -30,7 +33,7 @@ const openAPIVersion = "3.1.0"
 // OpenAPI is the description of the HTTP API: what this package serves, and what
 // others add. It is made of the routes' own table, so that it cannot say what is not.
 func OpenAPI(extra ...Operation) ([]byte, error) {
-	schemas := schemaObject{"Error": schemaOf(reflect.TypeFor[failure](), nil)}
+	schemas := schemaObject{"Error": (&openapi.Schemas{}).Of(reflect.TypeFor[failure]())}
 	operations := make([]Operation, 0, len(routes)+len(extra)+2)
 	for _, rt := range allRoutes() {
 		operations = append(operations, rt.operation(schemas))
@@ -54,6 +57,12 @@ func OpenAPI(extra ...Operation) ([]byte, error) {
 			return nil, fmt.Errorf("BUG: %s %s (%s) is documented twice", op.Method, op.Path, op.ID)
 		}
 		ids[op.ID] = true
+		for name, schema := range op.Schemas {
+			if had, ok := schemas[name]; ok && !reflect.DeepEqual(had, schema) {
+				return nil, fmt.Errorf("BUG: two schemas are named %s", name)
+			}
+			schemas[name] = schema
+		}
 		item[method] = op.object()
 	}
 	return json.MarshalIndent(schemaObject{
@@ -63,13 +72,17 @@ func OpenAPI(extra ...Operation) ([]byte, error) {
 			"description": "Who signed in where, when, for how long, and what failed. A key reads the company that it belongs to and knows of no other.",
 			"license":     schemaObject{"name": "Apache-2.0", "identifier": "Apache-2.0"},
 		},
-		"security": []any{schemaObject{"apiKey": []any{}}, schemaObject{"bearer": []any{}}},
+		"security": []any{schemaObject{"apiKey": []any{}}, schemaObject{"bearer": []any{}}, schemaObject{"session": []any{}}},
 		"paths":    paths,
 		"components": schemaObject{
 			"schemas": schemas,
 			"securitySchemes": schemaObject{
 				"apiKey": schemaObject{"type": "apiKey", "in": "header", "name": "X-API-Key"},
-				"bearer": schemaObject{"type": "http", "scheme": "bearer", "description": "The API key as a bearer token."},
+				"bearer": schemaObject{"type": "http", "scheme": "bearer", "description": "An API key, an access token of a program that signed in, or a personal access token."},
+				"session": schemaObject{
+					"type": "apiKey", "in": "cookie", "name": "__Host-gatehouse_session",
+					"description": "The cookie of somebody who is signed in with a browser; its name is a setting. Requests that change something also send X-CSRF-Token.",
+				},
 			},
 		},
 	}, "", "  ")
@@ -88,6 +101,9 @@ func (op *Operation) object() schemaObject {
 	}
 	if op.RequestBody != nil {
 		o["requestBody"] = op.RequestBody
+	}
+	if op.Security != nil {
+		o["security"] = op.Security
 	}
 	if op.NoAuth {
 		o["security"] = []any{}
@@ -117,7 +133,7 @@ func (rt *route) operation(schemas schemaObject) Operation {
 		op.Parameters = append(op.Parameters, object)
 	}
 	name := rt.answer.Elem().Name()
-	schemas[name] = schemaOf(rt.answer.Elem(), schemas)
+	schemas[name] = (&openapi.Schemas{Components: schemas}).Of(rt.answer.Elem())
 	content := schemaObject{"application/json": schemaObject{"schema": ref(name)}}
 	if rt.csv {
 		content["text/csv"] = schemaObject{"schema": schemaObject{"type": "string"}}
@@ -138,65 +154,4 @@ func ErrorResponse(description string) map[string]any {
 	return schemaObject{"description": description, "content": schemaObject{"application/json": schemaObject{"schema": ref("Error")}}}
 }
 
-func ref(name string) schemaObject { return schemaObject{"$ref": "#/components/schemas/" + name} }
-
-// schemaOf describes a type as encoding/json writes it. Named structs other than
-// the outermost are put into schemas, and referred to.
-func schemaOf(t reflect.Type, schemas schemaObject) schemaObject {
-	switch t.Kind() {
-	case reflect.Pointer:
-		inner := schemaOf(t.Elem(), schemas)
-		if kind, ok := inner["type"].(string); ok {
-			inner["type"] = []string{kind, "null"}
-		}
-		return inner
-	case reflect.Slice:
-		return schemaObject{"type": "array", "items": fieldSchema(t.Elem(), schemas)}
-	case reflect.String:
-		return schemaObject{"type": "string"}
-	case reflect.Bool:
-		return schemaObject{"type": "boolean"}
-	case reflect.Float64, reflect.Float32:
-		return schemaObject{"type": "number"}
-	case reflect.Struct:
-		if t == reflect.TypeFor[time.Time]() {
-			return schemaObject{"type": "string", "format": "date-time"}
-		}
-		properties, required := schemaObject{}, []string{}
-		structFields(t, schemas, properties, &required)
-		slices.Sort(required)
-		return schemaObject{"type": "object", "properties": properties, "required": required}
-	default:
-		return schemaObject{"type": "integer"}
-	}
-}
-
-func structFields(t reflect.Type, schemas, properties schemaObject, required *[]string) {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		if f.Anonymous {
-			structFields(f.Type, schemas, properties, required)
-			continue
-		}
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !f.IsExported() || name == "-" || name == "" {
-			continue
-		}
-		properties[name] = fieldSchema(f.Type, schemas)
-		if !strings.Contains(options, "omit") {
-			*required = append(*required, name)
-		}
-	}
-}
-
-// fieldSchema is schemaOf with structs by reference.
-func fieldSchema(t reflect.Type, schemas schemaObject) schemaObject {
-	if t.Kind() == reflect.Struct && t != reflect.TypeFor[time.Time]() && schemas != nil {
-		if schemas[t.Name()] == nil {
-			schemas[t.Name()] = schemaObject{} // it may contain itself
-			schemas[t.Name()] = schemaOf(t, schemas)
-		}
-		return ref(t.Name())
-	}
-	return schemaOf(t, schemas)
-}
+func ref(name string) schemaObject { return openapi.Ref(name) }

@@ -20,7 +20,7 @@ func TestOpenAPIHoldsTheRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := query.OpenAPI(intakeOperations()...)
+	raw, err := query.OpenAPI(operations()...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/password"
 	"gatehouse/config"
 	"gatehouse/engine"
 	"gatehouse/ingest"
@@ -35,6 +36,7 @@ type serverOptions struct {
 	cfg         *config.Config
 	log         *slog.Logger
 	now         func() time.Time // the clock of reports, nil for the system's
+	passwords   *password.Hasher // nil: of the cost that the settings say
 }
 
 // server is the whole product in one process: what it opens, in the order in
@@ -132,7 +134,11 @@ func (s *server) openSpool(context.Context) (err error) {
 }
 
 func (s *server) openStore(ctx context.Context) (err error) {
-	if s.store, err = authsvc.Open(ctx, s.databaseURL, authsvc.WithPasswordCost(s.cfg.Security.BcryptCost)); err != nil {
+	passwords := authsvc.WithPasswordCost(s.cfg.Security.BcryptCost)
+	if s.passwords != nil {
+		passwords = authsvc.WithPasswords(s.passwords)
+	}
+	if s.store, err = authsvc.Open(ctx, s.databaseURL, passwords); err != nil {
 		return err
 	}
 	if _, _, err := schema.NewRelational(s.store.DB()).Up(ctx); err != nil {

@@ -122,7 +122,7 @@ func (s *server) internalPrincipal(ctx context.Context, company, site string) (i
 
 // mountQueries puts reports and search on r, for the companies that auth allows, each behind limited.
 func (s *server) mountQueries(r *mux.Router, auth query.Authenticator, limited func(http.Handler) http.Handler) error {
-	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.logger("query"), RequestID: edge.RequestID, Extra: intakeOperations()})
+	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.logger("query"), RequestID: edge.RequestID, Extra: operations()})
 	if err != nil {
 		return err
 	}

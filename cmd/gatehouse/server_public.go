@@ -21,10 +21,7 @@ func (s *server) publicHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Not a prefix of everything: that would make 404 of the router's 405.
-	pages := dashboards.Handler()
-	r.Handle("/", pages)
-	r.PathPrefix("/assets/").Handler(pages)
+	mountPages(r)
 	inAPI, elsewhere := r.NotFoundHandler, http.HandlerFunc(edge.NotFound)
 	r.NotFoundHandler = byAPI(inAPI, elsewhere)
 	r.MethodNotAllowedHandler = byAPI(r.MethodNotAllowedHandler, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -36,6 +33,13 @@ func (s *server) publicHandler() (http.Handler, error) {
 		return nil, err
 	}
 	return s.newEdge().Handler(s.intake.Fast(h)), nil
+}
+
+// mountPages puts the pages on r: not on a prefix of everything, which would make 404 of the router's 405.
+func mountPages(r *mux.Router) {
+	pages := dashboards.Handler()
+	r.Handle("/", pages)
+	r.PathPrefix("/assets/").Handler(pages)
 }
 
 // byAPI leaves errors under /api/ to the API.
