@@ -35,11 +35,12 @@ type Server struct {
 	Env    map[string]string // its settings, for example GATEHOUSE_SERVER_TLS
 	Listen string            // HOST:PORT; empty: 127.0.0.1 and a free port
 
-	mu   sync.Mutex
-	url  string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
-	err  error         // how, after done
+	mu      sync.Mutex
+	url     string
+	control string // its socket for local commands
+	cmd     *exec.Cmd
+	done    chan struct{} // closed when the process has ended
+	err     error         // how, after done
 }
 
 // environ is the environment of the binary: that of this process without any
@@ -152,16 +153,17 @@ func (s *Server) readURL() error {
 		return err
 	}
 	var v struct {
-		URL string `json:"url"`
+		URL     string `json:"url"`
+		Control string `json:"control"`
 	}
 	if err := json.Unmarshal(text, &v); err != nil {
 		return err
 	}
-	if v.URL == "" {
-		return errors.New("serve.json names no url")
+	if v.URL == "" || v.Control == "" {
+		return errors.New("serve.json names no url or no control socket")
 	}
 	s.mu.Lock()
-	s.url = v.URL
+	s.url, s.control = v.URL, v.Control
 	s.mu.Unlock()
 	return nil
 }
@@ -368,14 +370,38 @@ func (s *Server) CreateCompany(ctx context.Context, name, zone string) (t Tenant
 	return Tenant{ID: made.ID, Name: name, Key: v.Key}, nil
 }
 
+// Flush returns when every event that the server has taken can be counted.
+func (s *Server) Flush(ctx context.Context) error {
+	s.mu.Lock()
+	control := s.control
+	s.mu.Unlock()
+	client := socketClient(control)
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://gatehouse/internal/v1/flush", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusNoContent {
+		err = fmt.Errorf("flush: %s", resp.Status)
+	}
+	return errors.Join(err, resp.Body.Close())
+}
+
 // EngineClient speaks HTTP to the engine itself, through the socket that its
 // own user can open. It is for looking at the store's tables, not for reports.
 func (s *Server) EngineClient() *http.Client {
-	socket := filepath.Join(s.Dir, "engine", "run", "engine.sock")
+	return socketClient(filepath.Join(s.Dir, "engine", "run", "engine.sock"))
+}
+
+func socketClient(path string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
+			return d.DialContext(ctx, "unix", path)
 		},
 	}}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type sender struct {
 	seed   uint64
 	rate   float64 // events a second; 0: no limit
 	batch  int     // the largest batch, 0: batchLargest
+	padded bool    // the events carry long texts, so that fewer of them fill a spool
 
 	next   chan event.Event // the simulation's events, in order
 	sent   atomic.Int64
@@ -47,6 +49,9 @@ const (
 	answerLimit = 20 * time.Second
 )
 
+// padding is as long as a name may be. It is no part of an event's identity.
+var padding = strings.Repeat("padding ", event.MaxName/8-1) + "padding"
+
 // start begins to send the events of sim's first company.
 func (s *sender) start(ctx context.Context, sim *simulate.Simulation) {
 	ctx, s.stop = context.WithCancel(ctx)
@@ -59,6 +64,9 @@ func (s *sender) start(ctx context.Context, sim *simulate.Simulation) {
 				continue // the crowd repeats by itself
 			}
 			e.CompanyID = s.tenant.ID
+			if s.padded {
+				e.Domain, e.SourceHost, e.Agent = padding, padding, padding
+			}
 			if s.rate > 0 {
 				if n++; n%16 == 0 {
 					time.Sleep(time.Until(begin.Add(time.Duration(float64(n) / s.rate * float64(time.Second)))))
