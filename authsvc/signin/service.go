@@ -17,16 +17,20 @@ import (
 	"gatehouse/event"
 )
 
-// Config is what a Service is made of. All of it is needed, but for Now and Random.
+// Config is what a Service is made of. All of it is needed, but for Provider, Rules, Now and Random.
 type Config struct {
 	Store    *authsvc.Store // with its password hasher
 	Sessions *websession.Manager
 	Guard    *limit.Guard
 	Limit    limit.Rate // tries of one address, and for one account
+	Tokens   limit.Rate // requests for tokens of one address
 	Factor   SecondFactor
 	Sealer   *authsvc.Sealer
 	Settings func(context.Context) (authsvc.Settings, error)
 	Log      *slog.Logger
+
+	Provider Provider              // nil: people sign in with passwords alone
+	Rules    authsvc.IdentityRules // what the provider's claims give
 
 	Now    func() time.Time // nil: the clock
 	Random io.Reader        // nil: crypto/rand
@@ -39,10 +43,13 @@ type Service struct {
 	passwords *password.Hasher
 	guard     *limit.Guard
 	limit     limit.Rate
+	tokens    limit.Rate
 	factor    SecondFactor
 	sealer    *authsvc.Sealer
 	settings  func(context.Context) (authsvc.Settings, error)
 	log       *slog.Logger
+	provider  Provider
+	rules     authsvc.IdentityRules
 	now       func() time.Time
 	rand      io.Reader
 }
@@ -50,8 +57,8 @@ type Service struct {
 // New makes a Service.
 func New(c Config) *Service {
 	s := &Service{
-		store: c.Store, sessions: c.Sessions, passwords: c.Store.Passwords(), guard: c.Guard, limit: c.Limit, factor: c.Factor, sealer: c.Sealer,
-		settings: c.Settings, log: c.Log, now: c.Now, rand: c.Random,
+		store: c.Store, sessions: c.Sessions, passwords: c.Store.Passwords(), guard: c.Guard, limit: c.Limit, tokens: c.Tokens, factor: c.Factor, sealer: c.Sealer,
+		settings: c.Settings, log: c.Log, provider: c.Provider, rules: c.Rules, now: c.Now, rand: c.Random,
 	}
 	if s.now == nil {
 		s.now = time.Now

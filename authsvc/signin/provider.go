@@ -1,0 +1,117 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"gatehouse/authsvc"
+	"gatehouse/authsvc/limit"
+	"gatehouse/authsvc/websession"
+	"gatehouse/event"
+)
+
+// Provider is an identity provider that signs people in.
+type Provider interface {
+	// Begin gives the address at which a person signs in there, who is sent back to redirect, and what the session keeps until the answer comes.
+	// A provider that is away is event.CodeUnavailable.
+	Begin(ctx context.Context, redirect string) (address string, kept []byte, err error)
+
+	// Finish reads the answer: who the person is. kept is what Begin gave. An answer that does not hold is event.CodeUnauthorized, its cause
+	// wrapped.
+	Finish(ctx context.Context, kept []byte, answer url.Values) (authsvc.Identity, error)
+}
+
+// The values of a session while its person is at the provider.
+const (
+	keptFlow  = "oidc"
+	keptUntil = "oidc_until" // RFC 3339
+)
+
+// flowTime is how long somebody may take at the provider.
+const flowTime = 15 * time.Minute
+
+// limitProvider is the kind of limit of sign-ins with the provider by one address.
+const limitProvider = "sign_in_provider"
+
+// HasProvider tells whether people can sign in with an identity provider.
+func (s *Service) HasProvider() bool { return s.provider != nil }
+
+func (s *Service) askProvider(ctx context.Context, client Client) error {
+	if s.provider == nil {
+		return event.Errorf(event.CodeNotFound, "sign-in with an identity provider is not set up here")
+	}
+	_, err := s.guard.Check(ctx, limitProvider, limit.Network(client.Address), s.limit)
+	return err
+}
+
+// BeginProvider gives the address at which the browser of the session signs in with the provider. redirect is ours, to which it then comes back; next,
+// which must be a path of ours, is where the person wants to go. The session is saved, and its cookie has to be set.
+func (s *Service) BeginProvider(ctx context.Context, session *websession.Session, redirect, next string, client Client) (address string, err error) {
+	if err := s.askProvider(ctx, client); err != nil {
+		return "", err
+	}
+	address, kept, err := s.provider.Begin(ctx, redirect)
+	if err != nil {
+		return "", err
+	}
+	if session.Values == nil {
+		session.Values = map[string]string{}
+	}
+	session.Values[keptFlow], session.Values[keptUntil], session.Values[websession.NextPage] = string(kept), s.now().Add(flowTime).Format(time.RFC3339), next
+	return address, s.sessions.Save(ctx, session)
+}
+
+// FinishProvider ends a sign-in with the provider by its answer. The session gets a new id and is the person's; its cookie, and the device's, have to
+// be set. next is where they wanted to go. What goes wrong is recorded; the errors are those of Provider, authsvc.ErrNoAccount and
+// *limit.Exceeded.
+func (s *Service) FinishProvider(ctx context.Context, session *websession.Session, answer url.Values, client Client) (result Result, next string, err error) {
+	if err := s.askProvider(ctx, client); err != nil {
+		return Result{}, "", err
+	}
+	kept := session.Values[keptFlow]
+	until, _ := time.Parse(time.RFC3339, session.Values[keptUntil])
+	next = session.Values[websession.NextPage]
+	if kept == "" || s.now().After(until) {
+		return Result{}, "", event.Errorf(event.CodeUnauthorized, "this browser began no sign-in with the identity provider, or it took too long: begin anew")
+	}
+	// One answer, right or wrong: what belongs to it is taken out of the session before the answer is looked at.
+	delete(session.Values, keptFlow)
+	delete(session.Values, keptUntil)
+	delete(session.Values, websession.NextPage)
+	if err := s.sessions.Save(ctx, session); err != nil {
+		return Result{}, "", err
+	}
+	id, err := s.provider.Finish(ctx, []byte(kept), answer)
+	if err != nil {
+		s.noteRefusal(ctx, client, err)
+		return Result{}, "", err
+	}
+	userID, err := s.store.SignInIdentity(ctx, nobody(client, id.Email), id, s.rules)
+	if err != nil {
+		return Result{}, "", err
+	}
+	result, err = s.SignInVouched(ctx, session, userID, websession.MethodOIDC, client)
+	if errors.Is(err, ErrWrong) {
+		err = authsvc.ErrNoAccount // which says nothing of a password
+	}
+	return result, next, err
+}
+
+// noteRefusal records why a provider's answer did not count. That it cannot be recorded changes nothing for the person.
+func (s *Service) noteRefusal(ctx context.Context, client Client, why error) {
+	s.log.LogAttrs(ctx, slog.LevelWarn, "a sign-in with the identity provider failed", slog.Any("error", why))
+	if event.ErrorCode(why) != event.CodeUnauthorized {
+		return // nobody's fault but the provider's
+	}
+	detail := why.Error()
+	if cause := errors.Unwrap(why); cause != nil {
+		detail = cause.Error()
+	}
+	err := s.store.Record(ctx, nobody(client, ""), authsvc.Entry{Action: "session.sign_in", Outcome: authsvc.Failed, TargetKind: "user", Detail: "by oidc: " + detail})
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "a failed sign-in was not recorded", slog.Any("error", err))
+	}
+}
