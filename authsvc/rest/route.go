@@ -23,6 +23,7 @@ import (
 	"gatehouse/authsvc/websession"
 	"gatehouse/event"
 	"gatehouse/internal/edge"
+	"gatehouse/internal/logctx"
 )
 
 // access is who may come to a route at all. What they may do there is the permission's to say.
@@ -155,12 +156,13 @@ func (c *call) page() (authsvc.Page, error) {
 
 // serve answers one request to rt.
 func (a *API) serve(rt *route, w http.ResponseWriter, r *http.Request) {
-	answer, err := a.answer(rt, w, r)
+	c := &call{api: a, w: w, r: r, ctx: r.Context()}
+	answer, err := c.answer(rt)
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if err != nil {
-		a.fail(w, r, err)
+		a.fail(w, c.r, err)
 		return
 	}
 	status := rt.status
@@ -183,13 +185,16 @@ func (a *API) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 // picture is an answer that is a PNG file.
 type picture []byte
 
-func (a *API) answer(rt *route, w http.ResponseWriter, r *http.Request) (any, error) {
-	if isForm(r) {
+func (c *call) answer(rt *route) (any, error) {
+	if isForm(c.r) {
 		return nil, event.Errorf(event.CodeUnsupported, "send the body as JSON, with Content-Type: application/json")
 	}
-	c := &call{api: a, w: w, r: r, ctx: r.Context()}
 	if err := c.asks(rt); err != nil {
 		return nil, err
+	}
+	if c.actor.Kind == authsvc.ActorPerson {
+		c.ctx = logctx.WithUser(c.r.Context(), c.actor.ID, c.actor.Name) // what is logged from here on tells who it was
+		c.r = c.r.WithContext(c.ctx)
 	}
 	if err := c.admit(rt); err != nil {
 		return nil, err
@@ -254,6 +259,8 @@ func (c *call) admit(rt *route) error {
 	switch {
 	case rt.access == anyone || rt.access == apart:
 		return nil
+	case rt.access == begun && c.actor.Kind == authsvc.ActorKey:
+		return event.Errorf(event.CodeForbidden, "this is for people, not for API keys")
 	case rt.access == begun && c.actor.Stage > authsvc.StageNobody:
 		return nil
 	case c.actor.Stage != authsvc.StageDone:
@@ -309,9 +316,17 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="gatehouse"`)
 	}
 	if code == event.CodeInternal || code == event.CodeUnavailable {
-		a.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
+		a.log.LogAttrs(r.Context(), slog.LevelError, "request failed", append(ofRequest(r), slog.Any("error", err))...)
+	}
+	if code == event.CodeForbidden {
+		a.log.LogAttrs(r.Context(), slog.LevelWarn, "a request was refused", append(ofRequest(r), slog.String("reason", body.Message))...)
 	}
 	a.write(w, r, code.Status(), body)
+}
+
+// ofRequest is what the log says of a request: which it was, by whom and from where.
+func ofRequest(r *http.Request) []slog.Attr {
+	return append(logctx.From(r.Context()).Attrs(), slog.String("method", r.Method), slog.String("path", r.URL.Path))
 }
 
 // limitHeaders tells a client how it stands with a limit.
