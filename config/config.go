@@ -39,7 +39,7 @@ type Server struct {
 	TLS              bool          `key:"tls" default:"true" doc:"Serve HTTPS. Without ssl_certfile a self-signed certificate is made in the data directory. Turn it off only behind a proxy that does TLS."`
 	CertFile         string        `key:"ssl_certfile" env:"SSL_CERTFILE" doc:"PEM file of the certificate, with its intermediates. It is read again when it changes. A relative path in config.ini begins at the folder of config.ini."`
 	KeyFile          string        `key:"ssl_keyfile" env:"SSL_KEYFILE" doc:"PEM file of the certificate's private key."`
-	HTTPRedirectPort int           `key:"http_redirect_port" default:"0" rule:"min=0 max=65535" doc:"Port, on the same address, that sends plain HTTP to HTTPS. 0: none."`
+	HTTPRedirectPort int           `key:"http_redirect_port" default:"0" rule:"min=0 max=65535" doc:"Port, on the same address, that sends browsers from plain HTTP to HTTPS; programs (/api/) are refused there, so that nobody sends keys unencrypted without noticing. 0: none."`
 	HeaderTimeout    time.Duration `key:"header_timeout" default:"10s" rule:"min=100ms max=5m" doc:"How long a client may take for the head of a request. Slower ones are cut off."`
 	ReadTimeout      time.Duration `key:"read_timeout" default:"60s" rule:"min=1s max=1h" doc:"How long a client may take to send a whole request. Slower ones are cut off."`
 	IdleTimeout      time.Duration `key:"idle_timeout" default:"120s" rule:"min=1s max=1h" doc:"How long an idle connection is kept for the client's next request."`

@@ -105,4 +105,12 @@ func TestRedirect(t *testing.T) {
 			t.Errorf("%+v: %d %q", c, w.Code, got)
 		}
 	}
+	// Programs must notice that they send their keys in plain text.
+	for _, target := range []string{"/api", "/api/log_event", "/api/v1/events?x=/y"} {
+		r := get(t, target)
+		r.Host = "logons.example.org"
+		if w := serve(t, New(Options{}).Handler(Redirect("443", known, "logons.example.org")), r); w.Code != http.StatusForbidden || w.Header().Get("Location") != "" {
+			t.Errorf("%s over plain HTTP: %d %q", target, w.Code, w.Header().Get("Location"))
+		}
+	}
 }

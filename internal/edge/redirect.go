@@ -8,10 +8,17 @@ import (
 
 // Redirect sends plain HTTP to HTTPS at port, with the same path and parameters and the same method.
 //
+// Programs are not sent on: one that is set up with http:// by mistake would send its key in plain text each time and never notice. Everything
+// under /api/ is refused with the reason.
+//
 // It goes to the name that was asked for only where known says that it is ours, and to fallback otherwise: a redirect to
 // whatever name a request bears would let others use our address for theirs. With fallback "" such a request is refused.
 func Redirect(port string, known func(host string) bool, fallback string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path+"/", "/api/") {
+			Fail(w, r, http.StatusForbidden, "forbidden", "this server speaks HTTPS: use https:// in the address. What was sent could be read on the way, so exchange the key or password that was in it")
+			return
+		}
 		name, _ := splitHost(r.Host)
 		switch {
 		case name != "" && known(name):
