@@ -16,3 +16,9 @@ func (m *Memory) WithMax(n int) *Memory {
 
 // Buckets is how many are kept.
 func (m *Memory) Buckets() int { return len(m.full) }
+
+// WithClock sets by what time refusals are logged.
+func (g *Guard) WithClock(now func() time.Time) *Guard {
+	g.now = now
+	return g
+}
