@@ -14,8 +14,8 @@ const RecoveryCodes = 10
 const (
 	// recoveryLetters leaves out what is easily misread on paper (0 O 1 I L U): 30 letters.
 	recoveryLetters = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
-	// recoveryLength gives 78 bits: nothing to guess, so that a plain hash is enough to keep.
-	recoveryLength = 16
+	// recoveryLength gives 117 bits: nothing to guess, also for who has the hash, so that a plain one is enough to keep (ASVS 6.5.2 asks for 112).
+	recoveryLength = 24
 	recoveryGroup  = 4
 )
 
