@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 
 // Family is all tokens that came from one sign-in of a program: a refresh token at a time, and the access tokens made by it.
 type Family struct {
-	ID           string // random, no secret
+	ID           string // see newFamily; no secret
 	UserID       uint32
 	Epoch        int64
 	Scopes       Scopes
@@ -50,14 +51,34 @@ const (
     WHERE r.user_id = ? AND r.used_at IS NULL AND r.revoked_at IS NULL AND r.expires_at > ? AND r.epoch = u.epoch ORDER BY r.created_at DESC, r.family`
 )
 
-// RefreshLifetime is how long a refresh token can wait for its use. Each use gives a new one.
-const RefreshLifetime = 30 * 24 * time.Hour
+const (
+	// RefreshLifetime is how long a refresh token can wait for its use. Each use gives a new one.
+	RefreshLifetime = 30 * 24 * time.Hour
+	// FamilyLifetime is after how long a program has to sign in again, however often it exchanged its tokens.
+	FamilyLifetime = 90 * 24 * time.Hour
+)
+
+// newFamily names a sign-in that begins now, by its time and 80 random bits. The time is part of the name because the rows from the beginning are
+// removed long before a family ends.
+func newFamily(now time.Time) string {
+	var id [16]byte
+	binary.BigEndian.PutUint64(id[:], uint64(now.UnixMilli())<<16) //nolint:gosec // after 1970
+	_, _ = rand.Read(id[6:])                                       // it cannot fail
+	return hex.EncodeToString(id[:])
+}
+
+// familyEnd is when the family of a name is over, whatever happens; long ago for what is no name of ours.
+func familyEnd(id string) time.Time {
+	raw, err := hex.DecodeString(id)
+	if err != nil || len(raw) != 16 {
+		return time.Time{}
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(raw) >> 16)).Add(FamilyLifetime) //nolint:gosec // 48 bits
+}
 
 // StartFamily makes the first refresh token of a sign-in by person, which is recorded by whoever checked it. f.ID is made here.
 func (s *Store) StartFamily(ctx context.Context, person *Actor, f Family) (Family, string, error) {
-	id := make([]byte, 16)
-	_, _ = rand.Read(id) // it cannot fail
-	f.ID = hex.EncodeToString(id)
+	f.ID = newFamily(s.now())
 	var secret string
 	err := s.update(ctx, person, func(tx *auditedTx) (err error) {
 		secret, err = s.addRefresh(ctx, tx, f)
@@ -78,12 +99,16 @@ func (s *Store) addRefresh(ctx context.Context, tx *auditedTx, f Family) (string
 	if f.SecondFactor {
 		second = 1
 	}
+	expires := tx.now.Add(RefreshLifetime)
+	if end := familyEnd(f.ID); end.Before(expires) {
+		expires = end
+	}
 	address := ""
 	if tx.actor.Address.IsValid() {
 		address = tx.actor.Address.Unmap().WithZone("").String()
 	}
 	_, err = tx.Exec(ctx, insertRefresh, f.UserID, f.Epoch, f.ID, token.HashText(secret), f.Scopes.String(), second,
-		millis(tx.now), millis(tx.now.Add(RefreshLifetime)), address, clip(tx.actor.Agent, 255))
+		millis(tx.now), millis(expires), address, clip(tx.actor.Agent, 255))
 	return secret, err
 }
 
