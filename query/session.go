@@ -19,8 +19,8 @@ import (
 //go:embed session_tracks.sql
 var sessionTracksSQL string
 
-//go:embed session_crashes.sql
-var sessionCrashesSQL string
+//go:embed session_last_seen.sql
+var sessionLastSeenSQL string
 
 //go:embed told_again.sql
 var toldAgainSQL string
@@ -234,25 +234,24 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 	// The small question is asked beside the large one; its answer is needed first.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type crashes struct {
-		last map[string][]int64
-		err  error
+	type lastSeen struct {
+		before map[startup]int64
+		err    error
 	}
-	asked := make(chan crashes, 1)
+	asked := make(chan lastSeen, 1)
 	go func() {
-		last := map[string][]int64{}
-		err := r.query(ctx, sessionCrashesSQL, a.only("company", "lo", "hi", "computer"), func(row driver.Rows) error {
-			var computer string
-			var t int64
-			if err := row.Scan(&computer, &t); err != nil {
+		before := map[startup]int64{}
+		err := r.query(ctx, sessionLastSeenSQL, a.only("company", "lo", "hi", "computer"), func(row driver.Rows) error {
+			var s startup
+			var last int64
+			if err := row.Scan(&s.computer, &s.time, &last); err != nil {
 				return err
 			}
-			last[computer] = append(last[computer], t)
+			before[s] = last
 			return nil
 		})
-		asked <- crashes{last, err}
+		asked <- lastSeen{before, err}
 	}()
-	var last map[string][]int64
 	var user, computer string
 	var tracks []track
 	flush := func() error {
@@ -270,12 +269,12 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 		if err := row.Scan(&u, &comp, &t.id, &t.userName, &t.computerName, &codes, &tags, &linkedCodes, &linkedIDs); err != nil {
 			return err
 		}
-		if last == nil {
+		if w.lastSeen == nil {
 			answer := <-asked
 			if answer.err != nil {
 				return answer.err
 			}
-			last = answer.last
+			w.lastSeen = answer.before
 		}
 		t.marks = make([]mark, len(codes))
 		for i := range codes {
@@ -288,7 +287,7 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 			for i := range t.marks {
 				t.marks[i].tag = 0
 			}
-			w.setPower(comp, t.marks, last[comp])
+			w.setPower(comp, t.marks)
 			return nil
 		}
 		if visit.track != nil {

@@ -188,7 +188,7 @@ func refPower(evs []event.Event) []refMark {
 		}
 		last := int64(-1)
 		for _, e := range evs {
-			if e.Time < s.t && e.LogonType != 0 && e.LogonType != 5 {
+			if e.Time < s.t && (e.Type == event.Startup || (e.LogonType != 0 && e.LogonType != 5)) {
 				last = max(last, e.Time)
 			}
 		}

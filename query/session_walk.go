@@ -94,22 +94,30 @@ type track struct {
 	linked                 []linkedLogon
 }
 
+// startup is one startup of a computer.
+type startup struct {
+	computer string // folded
+	time     int64
+}
+
 // walker makes sessions of tracks, as docs/reports.md defines them. The plain Go
 // of the same rules that it is held against is in session_reference_test.go.
 type walker struct {
 	now, maxSession int64
+	lastSeen        map[startup]int64 // when the computer was last seen before a startup
 	power           map[string][]mark // by computer, sorted
 	emit            func(*span) error
 
 	line []mark // reused
 }
 
-// setPower takes what befell a computer: its switches, sleeps and wakes, in any
-// order, and when it was last seen before each crash.
-func (w *walker) setPower(computer string, marks []mark, lastSeen []int64) {
+// setPower takes what befell a computer, its switches, sleeps and wakes, in any order.
+// Startups within a minute of each other are one boot; where no shutdown came before
+// it, the computer crashed when it was last seen.
+func (w *walker) setPower(computer string, marks []mark) {
 	slices.SortFunc(marks, compareMarks)
-	kept := marks[:0:0]
-	before := mark{}
+	kept := make([]mark, 0, len(marks))
+	var before, switched mark // the startup or shutdown before, any and of those kept
 	for _, m := range marks {
 		if m.rank() > rankStartup {
 			kept = append(kept, m)
@@ -117,12 +125,13 @@ func (w *walker) setPower(computer string, marks []mark, lastSeen []int64) {
 		}
 		again := m.rank() == rankStartup && before.rank() == rankStartup && m.time()-before.time() < sameBoot.Milliseconds()
 		before = m
-		if !again {
-			kept = append(kept, m)
+		if again {
+			continue
 		}
-	}
-	for _, t := range lastSeen {
-		kept = append(kept, mark{code: t<<rankBits | rankCrash})
+		if last, ok := w.lastSeen[startup{computer, m.time()}]; ok && m.rank() == rankStartup && switched.rank() != rankShutdown {
+			kept = append(kept, mark{code: last<<rankBits | rankCrash})
+		}
+		kept, switched = append(kept, m), m
 	}
 	slices.SortFunc(kept, compareMarks)
 	w.power[computer] = kept
