@@ -49,6 +49,9 @@ func NewTokens(s *Service) (*Tokens, error) {
 // password, is CodeForbidden: that is done with a browser. The errors are those of Authenticate, ErrCodeNeeded and ErrWrongFactor.
 func (t *Tokens) Issue(ctx context.Context, req TokenRequest) (TokenPair, error) {
 	s := t.service
+	if _, err := s.guard.Check(ctx, limitTokens, limit.Network(req.Address), s.tokens); err != nil {
+		return TokenPair{}, err
+	}
 	result, err := s.Authenticate(ctx, req.Request)
 	if err != nil {
 		return TokenPair{}, err
@@ -92,13 +95,13 @@ func (t *Tokens) pair(f authsvc.Family, refresh string) (TokenPair, error) {
 	return TokenPair{Access: access, Refresh: refresh, Expires: expires, Scopes: f.Scopes}, nil
 }
 
-// limitRefresh is the kind of limit of exchanges by one address.
-const limitRefresh = "token_refresh"
+// limitTokens is the kind of limit of requests for tokens by one address.
+const limitTokens = "tokens"
 
 // Refresh exchanges a refresh token for a new pair; see authsvc.Store.UseRefresh. The errors are authsvc.ErrToken and *limit.Exceeded.
 func (t *Tokens) Refresh(ctx context.Context, refresh string, client Client) (TokenPair, error) {
 	s := t.service
-	limited, err := s.guard.Check(ctx, limitRefresh, limit.Network(client.Address), s.limit)
+	limited, err := s.guard.Check(ctx, limitTokens, limit.Network(client.Address), s.tokens)
 	if err != nil {
 		return TokenPair{}, err
 	}

@@ -111,7 +111,7 @@ func (s *server) openAccounts(ctx context.Context) error {
 	factors := signin.NewFactors(s.store, sealer, func(ctx context.Context) string { return edge.FromContext(ctx).BaseURL() })
 	guard := limit.NewGuard(s.limiter(log), sealer.Key(authsvc.PurposeLimit), log)
 	service := signin.New(signin.Config{
-		Store: s.store, Sessions: sessions, Guard: guard, Limit: s.rate(s.cfg.RateLimiting.LoginLimit),
+		Store: s.store, Sessions: sessions, Guard: guard, Limit: s.rate(s.cfg.RateLimiting.LoginLimit), Tokens: s.rate(s.cfg.RateLimiting.TokenLimit),
 		Factor: factors, Sealer: sealer, Settings: a.settings.get, Log: log,
 	})
 	tokens, err := signin.NewTokens(service)
