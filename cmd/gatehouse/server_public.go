@@ -28,7 +28,7 @@ func (s *server) publicHandler() (http.Handler, error) {
 		w.Header().Set("Allow", strings.Join(methodsAt(r, req), ", "))
 		edge.Fail(w, req, http.StatusMethodNotAllowed, "method", "this address does not take that kind of request")
 	}))
-	h, err := edge.Compress(edge.LimitBody(r, maxBody, bringsEvents), isCompressed)
+	h, err := edge.Compress(edge.LimitBody(r, maxBody, bringsEvents), func(r *http.Request) bool { return s.cfg.Cache.Compression && isCompressed(r) })
 	if err != nil {
 		return nil, err
 	}
