@@ -12,6 +12,7 @@ import (
 type Claim struct {
 	Epoch        int64 // the epoch in which the session or token was made; 0: it has none, being looked up each time
 	SecondFactor bool  // the second factor was given, or who vouches for the person has asked for one
+	Vouched      bool  // another vouches for the person, so that a password of ours that must be changed is not asked about
 	Scopes       Scopes
 	Address      netip.Addr
 	Agent        string
@@ -35,7 +36,7 @@ func (s *Store) ActorFor(ctx context.Context, userID uint32, claim Claim) (*Acto
 		Kind: ActorPerson, ID: userID, Scopes: claim.Scopes, Members: map[uint32]Role{},
 		Address: claim.Address, Agent: claim.Agent, RequestID: claim.RequestID, Via: claim.Via,
 	}
-	active, err := s.loadActor(ctx, s.db, a, claim.SecondFactor)
+	active, err := s.loadActor(ctx, s.db, a, claim)
 	if err != nil {
 		return nil, fail(err, "read who is asking")
 	}
@@ -46,7 +47,7 @@ func (s *Store) ActorFor(ctx context.Context, userID uint32, claim Claim) (*Acto
 }
 
 // loadActor fills in what the database says of a.ID, and tells whether that person may sign in at all.
-func (s *Store) loadActor(ctx context.Context, q querier, a *Actor, secondFactor bool) (active bool, err error) {
+func (s *Store) loadActor(ctx context.Context, q querier, a *Actor, claim Claim) (active bool, err error) {
 	rows, err := q.Query(ctx, selectActor, a.ID, a.ID)
 	if err != nil {
 		return false, err
@@ -69,7 +70,7 @@ func (s *Store) loadActor(ctx context.Context, q querier, a *Actor, secondFactor
 			continue
 		}
 		a.Name, a.Role, a.Epoch, active = name, role, epoch, isActive
-		a.Stage = stageOf(mustChange, totp || passkeys > 0, mfaRequired(policy, setting), secondFactor)
+		a.Stage = stageOf(mustChange && !claim.Vouched, totp || passkeys > 0, mfaRequired(policy, setting), claim.SecondFactor)
 	}
 	return active, rows.Err()
 }

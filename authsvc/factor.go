@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"strconv"
-	"time"
 
 	"gatehouse/authsvc/mfa"
 	"gatehouse/event"
@@ -48,7 +47,7 @@ func (s *Store) BeginTOTP(ctx context.Context, actor *Actor, sealer *Sealer) (mf
 	if err != nil {
 		return mfa.TOTP{}, fail(err, "set up an authenticator app")
 	}
-	err = s.update(ctx, actor, func(tx *auditedTx) error {
+	err = s.changePeople(ctx, actor, func(tx *auditedTx) error {
 		n, err := tx.Exec(ctx, pendTOTP, sealed, actor.ID)
 		if err == nil && n == 0 {
 			return ErrNoSession // deleted in this moment
@@ -109,7 +108,7 @@ func (s *Store) ConfirmTOTP(ctx context.Context, actor *Actor, sealer *Sealer, c
 	if err := actor.own(actor.ID, StageSetUpFactor); err != nil {
 		return nil, err
 	}
-	err = s.update(ctx, actor, func(tx *auditedTx) error {
+	err = s.changePeople(ctx, actor, func(tx *auditedTx) error { // not by a session that a reset ends at this moment
 		codes = nil
 		st, err := readTOTP(ctx, tx, actor.ID)
 		if err != nil {
@@ -174,7 +173,7 @@ func (s *Store) NewRecoveryCodes(ctx context.Context, actor *Actor) (codes []str
 	if err := actor.Require(PermOwnAccount, 0); err != nil {
 		return nil, err
 	}
-	err = s.update(ctx, actor, func(tx *auditedTx) error {
+	err = s.changePeople(ctx, actor, func(tx *auditedTx) error {
 		if has, err := hasFactorNow(ctx, tx, actor.ID); err != nil || !has {
 			return errors.Join(err, noFactor(has))
 		}
@@ -299,12 +298,4 @@ func (s *Store) UseRecoveryCode(ctx context.Context, actor *Actor, userID uint32
 		return tx.record(ctx, e)
 	})
 	return ok && err == nil, fail(err, "check a recovery code")
-}
-
-// Passkey is a passkey as its owner sees it.
-type Passkey struct {
-	ID       uint32
-	Name     string
-	Created  time.Time
-	LastUsed time.Time // zero: never
 }

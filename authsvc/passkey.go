@@ -26,6 +26,14 @@ const (
 	deletePasskey  = `DELETE FROM webauthn_credentials WHERE user_id = ? AND id = ?`
 )
 
+// Passkey is a passkey as its owner sees it.
+type Passkey struct {
+	ID       uint32
+	Name     string
+	Created  time.Time
+	LastUsed time.Time // zero: never
+}
+
 // PasskeyRow is a passkey with what the WebAuthn library keeps of it, as JSON.
 type PasskeyRow struct {
 	Passkey
@@ -93,7 +101,7 @@ func (s *Store) AddPasskey(ctx context.Context, actor *Actor, name string, id []
 	if err != nil {
 		return nil, err
 	}
-	err = s.update(ctx, actor, func(tx *auditedTx) error {
+	err = s.changePeople(ctx, actor, func(tx *auditedTx) error { // not by a session that a reset ends at this moment
 		codes = nil
 		var n int
 		if err := tx.QueryRow(ctx, countPasskeys, actor.ID).Scan(&n); err != nil {

@@ -72,7 +72,8 @@ func (s *Store) CreatePersonalToken(ctx context.Context, actor *Actor, n NewPers
 		return PersonalToken{}, "", fail(err, "make a token")
 	}
 	t := PersonalToken{Name: name, Prefix: token.Personal.Prefix(secret), Scopes: n.Scopes, Created: now.Truncate(time.Millisecond).UTC(), Expires: n.Expires.UTC()}
-	err = s.update(ctx, actor, func(tx *auditedTx) error {
+	// A reset at this moment ends all tokens: none may come after it by the right of before.
+	err = s.changePeople(ctx, actor, func(tx *auditedTx) error {
 		var have int
 		if err := tx.QueryRow(ctx, countPersonal, actor.ID, millis(now)).Scan(&have); err != nil {
 			return err
@@ -97,7 +98,10 @@ func (s *Store) CreatePersonalToken(ctx context.Context, actor *Actor, n NewPers
 // personalTokens asks whether the actor may make and revoke tokens: a person who is signed in, not one of their tokens, which could otherwise
 // outlive itself.
 func (a *Actor) personalTokens() error {
-	if a.Kind == ActorPerson && a.token {
+	if a.Kind != ActorPerson && a.Stage == StageDone {
+		return event.Errorf(event.CodeForbidden, "personal tokens belong to people: neither keys nor commands have any")
+	}
+	if a.token {
 		return event.Errorf(event.CodeForbidden, "tokens are made and revoked by people who are signed in, not with a personal token")
 	}
 	return a.Require(PermOwnAccount, 0)

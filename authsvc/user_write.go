@@ -25,7 +25,7 @@ func (s *Store) stillStands(ctx context.Context, tx *auditedTx) error {
 		return nil
 	}
 	now := &Actor{Kind: ActorPerson, ID: tx.actor.ID, Members: map[uint32]Role{}}
-	active, err := s.loadActor(ctx, tx, now, true)
+	active, err := s.loadActor(ctx, tx, now, Claim{SecondFactor: true})
 	if err != nil {
 		return err
 	}

@@ -69,6 +69,9 @@ func (d *Data) SecondFactor() bool {
 	return slices.ContainsFunc(d.Methods, func(m string) bool { return m != MethodPassword })
 }
 
+// Vouched tells whether another vouched for the person, so that no password of ours was asked for.
+func (d *Data) Vouched() bool { return slices.Contains(d.Methods, MethodOIDC) }
+
 const (
 	idSize  = 32 // bytes: nothing to guess
 	refSize = 16 // characters: 64 bits tell the sessions of all people apart
