@@ -21,6 +21,8 @@ type Config struct {
 	Reads    limit.Rate // reports and data by one key, token or session
 	Tokens   *signin.Tokens
 	Factors  *signin.Factors
+	// Callback is where an identity provider sends people back to, as it is registered there; empty: made of the address in the request.
+	Callback string
 	Log      *slog.Logger
 }
 
@@ -36,12 +38,13 @@ type API struct {
 	reads    limit.Rate
 	tokens   *signin.Tokens
 	factors  *signin.Factors
+	callback string
 	log      *slog.Logger
 }
 
 // New makes an API.
 func New(c Config) *API {
-	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, guard: c.Guard, register: c.Register, guests: c.Guests, reads: c.Reads, tokens: c.Tokens, factors: c.Factors, log: c.Log}
+	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, guard: c.Guard, register: c.Register, guests: c.Guests, reads: c.Reads, tokens: c.Tokens, factors: c.Factors, callback: c.Callback, log: c.Log}
 }
 
 // Route is one route as a router takes it. {name} in Path stands for one segment.

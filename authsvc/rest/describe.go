@@ -14,6 +14,7 @@ type Description struct {
 	Params       []Param
 	Body, Answer reflect.Type // nil: none
 	Picture      bool         // the answer is a PNG file
+	Redirect     bool         // the answer sends the browser elsewhere
 	Status       int          // of success
 }
 
@@ -30,6 +31,9 @@ func Describe() []Description {
 	for i, rt := range table {
 		d := Description{Method: rt.method, Path: rt.path, Does: rt.does, Open: rt.access == anyone || rt.access == apart, Apart: rt.access == apart, Status: rt.status}
 		for _, p := range rt.params {
+			if p.name == anyParam {
+				continue
+			}
 			if p.kind == several {
 				d.Params = append(d.Params, Param{p.name, "string", p.does, true})
 				continue
@@ -39,7 +43,8 @@ func Describe() []Description {
 		if rt.body != nil {
 			d.Body = reflect.TypeOf(rt.body)
 		}
-		if _, d.Picture = rt.answer.(picture); rt.answer != nil && !d.Picture {
+		_, d.Picture = rt.answer.(picture)
+		if _, d.Redirect = rt.answer.(redirect); rt.answer != nil && !d.Picture && !d.Redirect {
 			d.Answer = reflect.TypeOf(rt.answer)
 		}
 		if d.Status == 0 {

@@ -62,7 +62,7 @@ var pageParams = []param{
 
 // routes is the whole table.
 func routes() []route {
-	return slices.Concat(signInRoutes, tokenRoutes, ownRoutes, factorRoutes, userRoutes, companyRoutes, keyRoutes, settingRoutes, trailRoutes)
+	return slices.Concat(signInRoutes, providerRoutes, tokenRoutes, ownRoutes, factorRoutes, userRoutes, companyRoutes, keyRoutes, settingRoutes, trailRoutes)
 }
 
 // call is one request to a route.
@@ -173,6 +173,11 @@ func (a *API) serve(rt *route, w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	if to, ok := answer.(redirect); ok {
+		h.Set("Location", string(to))
+		w.WriteHeader(status)
+		return
+	}
 	if raw, ok := answer.(picture); ok {
 		h.Set("Content-Type", "image/png")
 		w.WriteHeader(status)
@@ -230,7 +235,7 @@ func (c *call) input(rt *route) (err error) {
 		return event.Errorf(event.CodeInvalid, "the parameters are not well-formed: write %% as %%25, & as %%26 and ; as %%3B")
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.query)) {
-		i := slices.IndexFunc(rt.params, func(p param) bool { return p.name == name })
+		i := slices.IndexFunc(rt.params, func(p param) bool { return p.name == name || p.name == anyParam })
 		switch given := c.query[name]; {
 		case i < 0:
 			return event.FieldError(shown(name), "there is no such parameter here")

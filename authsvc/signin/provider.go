@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gatehouse/authsvc"
-	"gatehouse/authsvc/limit"
 	"gatehouse/authsvc/websession"
 	"gatehouse/event"
 )
@@ -33,25 +32,16 @@ const (
 // flowTime is how long somebody may take at the provider.
 const flowTime = 15 * time.Minute
 
-// limitProvider is the kind of limit of sign-ins with the provider by one address.
-const limitProvider = "sign_in_provider"
-
 // HasProvider tells whether people can sign in with an identity provider.
 func (s *Service) HasProvider() bool { return s.provider != nil }
 
-func (s *Service) askProvider(ctx context.Context, client Client) error {
-	if s.provider == nil {
-		return event.Errorf(event.CodeNotFound, "sign-in with an identity provider is not set up here")
-	}
-	_, err := s.guard.Check(ctx, limitProvider, limit.Network(client.Address), s.limit)
-	return err
-}
+var errNoProvider = event.Errorf(event.CodeNotFound, "sign-in with an identity provider is not set up here")
 
 // BeginProvider gives the address at which the browser of the session signs in with the provider. redirect is ours, to which it then comes back; next,
 // which must be a path of ours, is where the person wants to go. The session is saved, and its cookie has to be set.
-func (s *Service) BeginProvider(ctx context.Context, session *websession.Session, redirect, next string, client Client) (address string, err error) {
-	if err := s.askProvider(ctx, client); err != nil {
-		return "", err
+func (s *Service) BeginProvider(ctx context.Context, session *websession.Session, redirect, next string) (address string, err error) {
+	if s.provider == nil {
+		return "", errNoProvider
 	}
 	address, kept, err := s.provider.Begin(ctx, redirect)
 	if err != nil {
@@ -65,11 +55,11 @@ func (s *Service) BeginProvider(ctx context.Context, session *websession.Session
 }
 
 // FinishProvider ends a sign-in with the provider by its answer. The session gets a new id and is the person's; its cookie, and the device's, have to
-// be set. next is where they wanted to go. What goes wrong is recorded; the errors are those of Provider, authsvc.ErrNoAccount and
-// *limit.Exceeded.
+// be set. next is where they wanted to go. What goes wrong is recorded; the errors are those of Provider and authsvc.ErrNoAccount. How often an
+// address may come is for the caller to limit, where it begins.
 func (s *Service) FinishProvider(ctx context.Context, session *websession.Session, answer url.Values, client Client) (result Result, next string, err error) {
-	if err := s.askProvider(ctx, client); err != nil {
-		return Result{}, "", err
+	if s.provider == nil {
+		return Result{}, "", errNoProvider
 	}
 	kept := session.Values[keptFlow]
 	until, _ := time.Parse(time.RFC3339, session.Values[keptUntil])

@@ -110,16 +110,20 @@ func (s *server) openAccounts(ctx context.Context) error {
 	sessions := websession.NewManager(rows, sealer, a.settings.timeouts(s.cfg.Session))
 	factors := signin.NewFactors(s.store, sealer, func(ctx context.Context) string { return edge.FromContext(ctx).BaseURL() })
 	guard := limit.NewGuard(s.limiter(log), sealer.Key(authsvc.PurposeLimit), log)
+	provider, rules, err := s.identityProvider()
+	if err != nil {
+		return err
+	}
 	service := signin.New(signin.Config{
 		Store: s.store, Sessions: sessions, Guard: guard, Limit: s.rate(s.cfg.RateLimiting.LoginLimit), Tokens: s.rate(s.cfg.RateLimiting.TokenLimit),
-		Factor: factors, Sealer: sealer, Settings: a.settings.get, Log: log,
+		Factor: factors, Sealer: sealer, Settings: a.settings.get, Log: log, Provider: provider, Rules: rules,
 	})
 	tokens, err := signin.NewTokens(service)
 	if err != nil {
 		return err
 	}
 	a.api = rest.New(rest.Config{
-		Store: s.store, Keys: s.keys, SignIn: service, Tokens: tokens, Factors: factors, Log: log, Guard: guard,
+		Store: s.store, Keys: s.keys, SignIn: service, Tokens: tokens, Factors: factors, Log: log, Guard: guard, Callback: s.cfg.OIDC.RedirectURL,
 		Register: s.rate(s.cfg.RateLimiting.RegisterLimit), Guests: s.rate(guestLimit), Reads: s.rate(s.cfg.RateLimiting.APILimit),
 		Sessions: rest.NewSessions(sessions, rest.Cookies{Name: s.cfg.Session.CookieName, SameSite: sameSite(s.cfg.Session.CookieSameSite), Secure: func(r *http.Request) bool {
 			return s.cfg.Session.Secure(edge.FromContext(r.Context()).Scheme == "https")

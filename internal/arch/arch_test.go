@@ -49,7 +49,7 @@ var table = map[string]folder{
 	"authsvc/signin":     {may: []string{"authsvc", "authsvc/limit", "authsvc/password", "authsvc/websession", "event"}, never: []string{"database/sql", "net/http", "html/template"}},
 	// Speaks with the identity provider, as a client.
 	"authsvc/oidc": {may: []string{"authsvc", "event"}, never: []string{"database/sql", "html/template"}},
-	"authsvc/rest":       {may: []string{"authsvc", "authsvc/limit", "authsvc/password", "authsvc/signin", "authsvc/websession", "event"}, never: []string{"database/sql", "html/template"}},
+	"authsvc/rest": {may: []string{"authsvc", "authsvc/limit", "authsvc/password", "authsvc/signin", "authsvc/websession", "event"}, never: []string{"database/sql", "html/template"}},
 	// The event store's tables list the event types by number, which package event owns.
 	"schema":     {may: []string{"event"}, never: []string{"net/http"}},
 	"engine":     {may: nothing, never: []string{"database/sql"}},
