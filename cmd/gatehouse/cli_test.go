@@ -240,7 +240,11 @@ func TestSettings(t *testing.T) {
 	sh.fails(1, []string{"2 problems", "did you mean max_bytes?", "did you mean logging?"}, "--config", bad, "config", "check")
 	sh.fails(1, []string{"2 problems"}, "--config", bad, "company", "list")
 	sh.fails(1, []string{"no such file"}, "--config", bad+"x", "config", "show")
-	sh.fails(1, []string{"not yet supported by this build"}, "--config", writeFile(t, "[database]\nurl = mysql://u:hunter2@h/d\n"), "company", "list")
+	wrong := writeFile(t, "[database]\nurl = oracle://u:hunter2@h/d\n")
+	sh.fails(1, []string{`unknown scheme "oracle"`, "postgresql"}, "--config", wrong, "company", "list")
+	if _, _, errs := sh.run("--config", wrong, "company", "list"); strings.Contains(errs, "hunter2") {
+		t.Errorf("a password is told: %s", errs)
+	}
 }
 
 func writeFile(t *testing.T, text string) string {
