@@ -53,7 +53,7 @@ var table = map[string]folder{
 	// The event store's tables list the event types by number, which package event owns.
 	"schema":     {may: []string{"event"}, never: []string{"net/http"}},
 	"engine":     {may: nothing, never: []string{"database/sql"}},
-	"dashboards": {may: []string{"authsvc", "query", "event"}, never: []string{"database/sql", "github.com/ClickHouse/clickhouse-go/v2"}},
+	"dashboards": {may: []string{"authsvc", "authsvc/limit", "authsvc/rest", "authsvc/signin", "authsvc/websession", "query", "event"}, never: []string{"database/sql", "github.com/ClickHouse/clickhouse-go/v2"}},
 	"grafana":    {may: nothing},
 	"agent":      {may: []string{"event", "spool"}, never: []string{"database/sql"}},
 	"config":     {may: nothing, never: []string{"database/sql", "net/http"}},

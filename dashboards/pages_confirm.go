@@ -1,0 +1,48 @@
+package dashboards
+
+import (
+	"errors"
+	"maps"
+	"slices"
+
+	"gatehouse/authsvc/signin"
+)
+
+// confirmField is the password by which people confirm that it is them.
+const confirmField = "confirm_password"
+
+// confirmPage asks for the password, and has what was asked for go along.
+type confirmPage struct{ Form form }
+
+// confirmed asks whether the visitor may do what a session left open is not enough for. Where it must, it shows a page that asks for their
+// password and sends the same form again: then it is false, and the error is the answer's.
+func (v *visit) confirmed(what string) (bool, error) {
+	given := v.form.Get(confirmField)
+	err := v.Confirm(given)
+	if err == nil {
+		return true, nil
+	}
+	f := form{
+		Name: "confirm", Action: v.r.URL.Path, Button: what,
+		Fields: []field{{Name: confirmField, Label: "Your password", Type: "password", Complete: "current-password", Focus: true}},
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.form)) {
+		for _, value := range v.form[name] {
+			if name != confirmField && name != "csrf_token" {
+				f.Hidden = append(f.Hidden, hidden{name, value})
+			}
+		}
+	}
+	show := func(v *visit) error {
+		return v.show("confirm", "Is it you?", func() any { return confirmPage{v.filled(f)} })
+	}
+	if given == "" && errors.Is(err, signin.ErrConfirm) {
+		return false, show(v)
+	}
+	if errors.Is(err, signin.ErrConfirm) {
+		v.status = signin.ErrConfirm.Code.Status()
+		v.wrong = problem{f.Name, confirmField, "is not your password; after several wrong tries further ones are refused for a while"}
+		return false, show(v)
+	}
+	return false, v.again(f, err, show)
+}
