@@ -130,6 +130,9 @@ func (c *Client) verify(ctx context.Context, p *provider, f *flow, token *oauth2
 	if subtle.ConstantTimeCompare([]byte(said.Nonce), []byte(f.Nonce)) != 1 {
 		return nil, errors.New("the ID token is not of this sign-in: its nonce is another")
 	}
+	if said.Subject == "" {
+		return nil, errors.New("the ID token names nobody")
+	}
 	var more struct {
 		Party string `json:"azp"`
 	}
