@@ -17,6 +17,7 @@ import (
 	"gatehouse/authsvc/signin"
 	"gatehouse/authsvc/websession"
 	"gatehouse/config"
+	"gatehouse/dashboards"
 	"gatehouse/event"
 	"gatehouse/internal/edge"
 	"gatehouse/query"
@@ -30,6 +31,7 @@ type accounts struct {
 	redis    *redis.Client // nil: counts and sessions are kept without
 	settings settings
 	api      *rest.API
+	pages    *dashboards.Pages
 }
 
 // settings are those of the database as they were a short while ago, for what is asked with every request.
@@ -129,6 +131,13 @@ func (s *server) openAccounts(ctx context.Context) error {
 			return s.cfg.Session.Secure(edge.FromContext(r.Context()).Scheme == "https")
 		}}),
 	})
+	button := ""
+	if provider != nil {
+		button = "Sign in with your organisation's account"
+	}
+	a.pages = dashboards.NewPages(dashboards.PagesConfig{
+		API: a.api, Store: s.store, Sessions: sessions, Service: service, Factors: factors, Settings: a.settings.get, Provider: button, Log: log,
+	})
 	return nil
 }
 
@@ -189,9 +198,9 @@ func sameSite(setting string) http.SameSite {
 	return http.SameSiteLaxMode
 }
 
-// mountAccounts puts the routes of accounts on r.
-func (s *server) mountAccounts(r *mux.Router) {
-	for _, rt := range s.accounts.api.Routes() {
+// mountAccounts puts routes of accounts on r.
+func mountAccounts(r *mux.Router, routes []rest.Route) {
+	for _, rt := range routes {
 		methods := []string{rt.Method}
 		if rt.Method == http.MethodGet {
 			methods = append(methods, http.MethodHead)

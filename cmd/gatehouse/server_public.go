@@ -22,6 +22,7 @@ func (s *server) publicHandler() (http.Handler, error) {
 		return nil, err
 	}
 	mountPages(r)
+	mountAccounts(r, s.accounts.pages.Routes())
 	inAPI, elsewhere := r.NotFoundHandler, http.HandlerFunc(edge.NotFound)
 	r.NotFoundHandler = byAPI(inAPI, elsewhere)
 	r.MethodNotAllowedHandler = byAPI(r.MethodNotAllowedHandler, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -75,7 +76,7 @@ func (s *server) publicRoutes() (*mux.Router, error) {
 	if err := s.mountQueries(r, s.companyOfCaller, s.accounts.api.LimitReads); err != nil {
 		return nil, err
 	}
-	s.mountAccounts(r)
+	mountAccounts(r, s.accounts.api.Routes())
 	return r, nil
 }
 
