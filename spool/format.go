@@ -11,7 +11,7 @@ import (
 // The directory of a spool holds, and only this file says so:
 //
 //	LOCK                            held while a process has the spool open
-//	trim                            how far the consumer is done (two slots, see trim.go)
+//	trim                            how far the consumer is done, and which numbers are given (see trim.go)
 //	00000000000000000007-MARK.seg   segments, in the order of their leading number
 //	damaged/                        what could not be read any more, never deleted by us
 //

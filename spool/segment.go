@@ -99,18 +99,24 @@ func (s *Spool) loadSegments() error {
 		}
 	}
 	for i, g := range found {
-		if err := s.settle(g, results[i], i == lastUsed, nextFirst(found[i+1:])); err != nil {
+		if err := s.settle(g, results[i], i == lastUsed, nextFirst(found[i+1:], results[i+1:])); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func nextFirst(rest []*segment) Position {
-	for _, g := range rest {
-		if g.records > 0 {
-			return g.first
+// nextFirst is the number that the next segment begins with; 0 when there is none, or when the records before
+// that number are counted as lost there already.
+func nextFirst(rest []*segment, results []scanResult) Position {
+	for i, g := range rest {
+		if g.records == 0 {
+			continue
 		}
+		if d := results[i].damaged; len(d) > 0 && d[0].off == fileHeaderSize {
+			return 0
+		}
+		return g.first
 	}
 	return 0
 }
@@ -275,6 +281,10 @@ func (s *Spool) checkLastBlock(g *segment, res *scanResult) (cut int64, err erro
 // given again: a consumer may have noted one, and would skip its new bearer.
 func (s *Spool) cutTail(g *segment, r region) {
 	s.next += Position((g.size-g.end)/entrySize + 1) //nolint:gosec // a length, never negative
+	// The bytes go, and with them what the next start would see of it.
+	if err := errors.Join(s.trim.raise(s.next), s.io.sync(s.trim.f)); err != nil {
+		s.log.Error("numbers of a damaged tail may be given again after another restart", slog.Any("error", err))
+	}
 	if s.looksTorn(g, r) {
 		s.log.Warn("cut a tail torn by a crash; it was never acknowledged",
 			slog.String("segment", g.name), slog.Int64("offset", r.off), slog.Int64("bytes", r.len))

@@ -144,7 +144,7 @@ func open(dir string, opts Options, files fileIO) (_ *Spool, err error) {
 	if err := s.loadSegments(); err != nil {
 		return nil, err
 	}
-	s.next = max(s.next, s.trimmed)
+	s.next = max(s.next, s.trimmed, s.trim.floor)
 	// The last record that there is: behind a torn tail numbering goes on further up, and
 	// whoever waits for Last to be read would wait for numbers that nothing bears.
 	s.last = s.trimmed - 1

@@ -12,17 +12,23 @@ import (
 )
 
 // trimFile holds the trim mark in two slots, written in turn: a write torn by a crash leaves the other, older
-// one, and an older mark only means reading some records again.
+// one, and an older mark only means reading some records again. A third slot has the floor: the lowest number that may
+// be given next, where the segments do not show it.
 type trimFile struct {
-	f    *os.File
-	turn uint64
-	pos  Position
+	f     *os.File
+	turn  uint64
+	pos   Position
+	floor Position
 }
 
 const (
 	trimSlot  = 512 // bytes apart: a sector each
 	trimSize  = 28
 	trimMagic = "GHTRIM\x00\x01"
+
+	floorOffset = 2 * trimSlot
+	floorSize   = 20
+	floorMagic  = "GHFLOOR\x01"
 )
 
 func openTrim(path string) (*trimFile, error) {
@@ -47,7 +53,26 @@ func openTrim(path string) (*trimFile, error) {
 			t.turn, t.pos = turn, Position(le.Uint64(b[16:]))
 		}
 	}
+	b := make([]byte, floorSize)
+	switch _, err := f.ReadAt(b, floorOffset); {
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, errors.Join(fmt.Errorf("spool: %w", err), f.Close())
+	case string(b[:8]) == floorMagic && crc32.Checksum(b[:16], castagnoli) == binary.LittleEndian.Uint32(b[16:]):
+		t.floor = Position(binary.LittleEndian.Uint64(b[8:]))
+	}
 	return t, nil
+}
+
+// raise notes that no number below floor may be given any more. The caller makes it last.
+func (t *trimFile) raise(floor Position) error {
+	b := append(make([]byte, 0, floorSize), floorMagic...)
+	b = binary.LittleEndian.AppendUint64(b, uint64(floor))
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	if err := writeAll(t.f, b, floorOffset); err != nil {
+		return err
+	}
+	t.floor = floor
+	return nil
 }
 
 // write notes pos, without waiting for the disk.
