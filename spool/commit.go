@@ -9,6 +9,8 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"os"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -47,6 +49,9 @@ func newGroup(buf, table []byte) *group {
 
 func (g *group) size() int64 { return int64(len(g.buf) + len(g.table)) }
 
+// tables are the memory of calls with many records.
+var tables = sync.Pool{New: func() any { return new([]byte) }}
+
 // Append stores the records in order, next to each other, and returns the last one's position when they are
 // fsynced. Callers at the same time share an fsync. All records of a call are stored, or none is known to be:
 //   - ErrFull: nothing was stored, the bound or the disk is reached; try again later;
@@ -66,8 +71,15 @@ func (s *Spool) Append(ctx context.Context, records ...[]byte) (last Position, e
 	if len(records) == 0 {
 		return s.Last(), nil
 	}
+	// The checksums are made here, by many callers at once, and not by the one committer.
 	var small [4 * entrySize]byte
 	table := small[:0]
+	if len(records) > len(small)/entrySize {
+		t := tables.Get().(*[]byte) //nolint:forcetypeassert // the pool holds nothing else
+		defer tables.Put(t)
+		table = slices.Grow((*t)[:0], len(records)*entrySize)
+		*t = table
+	}
 	for _, r := range records {
 		table = putEntry(table, r)
 	}

@@ -43,11 +43,14 @@ func TestModel(t *testing.T) {
 		m := model{recs: map[Position][]byte{}, trimmed: 1, pos: 1}
 		var s *Spool
 		var r *Reader
+		reuse := rapid.Bool().Draw(t, "reuse")
 		open := func() {
 			if s, err = open(dir, opts, unsynced); err != nil {
 				t.Fatal(err)
 			}
-			r = s.NewReader(m.pos)
+			if r = s.NewReader(m.pos); reuse {
+				r.Reuse()
+			}
 		}
 		open()
 		defer func() { _ = s.Close() }()

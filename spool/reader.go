@@ -15,7 +15,11 @@ import (
 // readChunk is how much of a segment is read at once.
 const readChunk = 512 << 10
 
-// Record is one record as it went in. The memory is the caller's to keep; records read together share it.
+// maxReused bounds the memory that a Reader with Reuse keeps: some blocks of a busy spool.
+const maxReused = 8 << 20
+
+// Record is one record as it went in. The memory is the caller's to keep, but for a Reader with Reuse; records read
+// together share it.
 type Record struct {
 	Pos  Position
 	Time time.Time // when it was appended
@@ -40,6 +44,10 @@ type Reader struct {
 	buf  []byte // of seg, from bOff
 	bOff int64
 	cur  cursor // in the block at off, when it is loaded
+
+	reuse bool
+	spare []byte   // a former buf
+	out   []Record // the answer before
 }
 
 // cursor walks one block whose records have all been checked.
@@ -62,6 +70,13 @@ func (s *Spool) NewReader(from Position) *Reader {
 		s.next = from
 	}
 	return &Reader{s: s, pos: max(from, 1)}
+}
+
+// Reuse makes the records of a Read good until the next one alone, which uses their memory again: for a consumer of much
+// that keeps nothing. It is called before the first Read, and returns r.
+func (r *Reader) Reuse() *Reader {
+	r.reuse = true
+	return r
 }
 
 // Pos is the position that reading goes on from.
@@ -184,7 +199,27 @@ func (r *Reader) forget() {
 	if r.f != nil {
 		_ = r.f.Close() // read only
 	}
+	r.keep(r.buf)
 	r.f, r.seg, r.buf, r.cur = nil, nil, nil, cursor{}
+}
+
+// keep holds a buffer that is not read from any more.
+func (r *Reader) keep(buf []byte) {
+	if r.reuse && cap(buf) > cap(r.spare) && cap(buf) <= maxReused {
+		r.spare = buf
+	}
+}
+
+// room is a buffer of n bytes in place of buf.
+func (r *Reader) room(n int64) []byte {
+	r.keep(r.buf)
+	r.buf = nil
+	if int64(cap(r.spare)) >= n {
+		buf := r.spare[:n]
+		r.spare = nil
+		return buf
+	}
+	return make([]byte, n)
 }
 
 // readSegment returns records from off on within the segment, up to end; none when what is there is before pos or
@@ -220,7 +255,7 @@ func (r *Reader) readSegment(end extent, lim Limit) (out []Record, err error) {
 				}
 				if !c.bad[c.i] {
 					if out == nil {
-						out = make([]Record, 0, r.expect(lim))
+						out = r.answer(lim)
 					}
 					out = append(out, Record{Pos: pos, Time: t, Data: c.block.data[c.data : c.data+n : c.data+n]})
 					size += n
@@ -236,6 +271,17 @@ func (r *Reader) readSegment(end extent, lim Limit) (out []Record, err error) {
 		r.pos = max(r.pos, end.next) // the numbers up to there are not in this segment, nor anywhere
 	}
 	return out, nil
+}
+
+// answer is where a Read puts its records.
+func (r *Reader) answer(lim Limit) []Record {
+	if !r.reuse {
+		return make([]Record, 0, r.expect(lim))
+	}
+	if n := r.expect(lim); cap(r.out) < n {
+		r.out = make([]Record, 0, n)
+	}
+	return r.out[:0]
 }
 
 // expect is how many records a Read is likely to return.
@@ -321,7 +367,7 @@ func (r *Reader) lose(d region) { r.s.setAside(r.seg, d) }
 // bytes returns n bytes at off, fewer at the end of the file or at end.
 func (r *Reader) bytes(off int64, n int, end int64) ([]byte, error) {
 	if off < r.bOff || off+int64(n) > r.bOff+int64(len(r.buf)) {
-		buf := make([]byte, min(max(int64(n), readChunk), end-off))
+		buf := r.room(min(max(int64(n), readChunk), end-off))
 		got, err := readTolerant(r.f, buf, off)
 		if err != nil {
 			return nil, fmt.Errorf("spool: %w", err)
