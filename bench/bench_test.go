@@ -61,6 +61,7 @@ func TestQuickBench(t *testing.T) {
 		"ingest_single", "ingest_single_p99", "ingest_single_tls", "ingest_single_tls_p99", "engine_limit", "ingest_batch", "ingest_ratio", "ingest_arrow",
 		"rss_server", "rss_engine", "bytes_per_event", "report_time_spent", "report_frequency", "report_failures", "search_page",
 		"report_time_spent_growth", "report_frequency_growth", "report_failures_growth", "search_page_growth",
+		"signin_latency", "signin_unknown", "list_users", "list_companies", "list_keys", "list_audit", "list_slowest",
 	} {
 		if f, ok := got[name]; !ok || f.Value <= 0 {
 			t.Errorf("%s: %v", name, f)

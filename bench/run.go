@@ -25,6 +25,7 @@ const (
 	targetBytes     = 20    // an event on disk
 	targetRSSServer = 200   // MB
 	targetRSSEngine = 1_500 // MB
+	targetList      = 100   // ms
 	contentNDJSON   = "application/x-ndjson"
 	contentArrow    = "application/vnd.apache.arrow.stream"
 	companiesOfFill = 50
@@ -33,7 +34,7 @@ const (
 )
 
 // Groups are the parts of the measurement that can be asked for alone.
-var Groups = []string{"single", "batch", "reports"}
+var Groups = []string{"single", "batch", "reports", "accounts"}
 
 // Runner measures. Its fields have the defaults of [NewRunner].
 type Runner struct {
@@ -51,6 +52,7 @@ type Runner struct {
 	Companies    int           // among which they are
 	Runs         int           // of each report
 	Settle       time.Duration // how long merges may take to come to rest
+	People       int           // accounts among which lists are made, in a tenth as many companies
 }
 
 // NewRunner is a runner of the full size.
@@ -58,6 +60,7 @@ func NewRunner(binary string, board *Board) *Runner {
 	return &Runner{
 		Binary: binary, Board: board, SingleEvents: 240_000, SingleTime: 15 * time.Second,
 		BatchEvents: 1_000_000, Rounds: 3, FillEvents: 10_000_000, Companies: companiesOfFill, Runs: 21, Settle: 5 * time.Minute,
+		People: 100_000,
 	}
 }
 
@@ -69,6 +72,7 @@ const LargeEvents = 100_000_000
 func (r *Runner) Quick() {
 	r.SingleEvents, r.SingleTime, r.BatchEvents, r.Rounds = 2_000, 5*time.Second, 10_000, 1
 	r.FillEvents, r.Companies, r.Runs, r.Settle = 30_000, 3, 2, 3*time.Second
+	r.People = 500
 	if r.LargeEvents > 0 {
 		r.LargeEvents = 60_000
 	}
@@ -92,11 +96,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"single", r.measureSingle}, {"batch", r.measureBatch}, {"reports", r.measureReports}} {
+	}{{"single", r.measureSingle}, {"batch", r.measureBatch}, {"reports", r.measureReports}, {"accounts", r.measureAccounts}} {
 		if !r.wants(part.name) {
 			continue
 		}
-		if part.name != "reports" { // which fill a store first, and say when they measure
+		if part.name != "reports" && part.name != "accounts" { // which fill a store first, and say when they measure
 			r.Board.Note("MEASURING %s from now on: keep the machine quiet", part.name)
 		}
 		if err := part.run(ctx); err != nil {
