@@ -1,0 +1,396 @@
+package rest_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/mux"
+	"github.com/zitadel/oidc/v3/example/server/exampleop"
+	"github.com/zitadel/oidc/v3/example/server/storage"
+	provideroidc "github.com/zitadel/oidc/v3/pkg/oidc"
+	"github.com/zitadel/oidc/v3/pkg/op"
+	"golang.org/x/crypto/bcrypt"
+
+	"gatehouse/authsvc"
+	"gatehouse/authsvc/limit"
+	"gatehouse/authsvc/oidc"
+	"gatehouse/authsvc/rest"
+	"gatehouse/authsvc/signin"
+	"gatehouse/authsvc/websession"
+	"gatehouse/internal/reldb"
+	"gatehouse/internal/reldb/reldbtest"
+	"gatehouse/schema"
+)
+
+// directory is what the provider keeps of people: its own example, with groups besides.
+type directory struct {
+	*storage.Storage
+	mu     sync.Mutex
+	groups map[string][]string // by subject
+}
+
+func (d *directory) SetUserinfoFromToken(ctx context.Context, info *provideroidc.UserInfo, tokenID, subject, origin string) error {
+	if err := d.Storage.SetUserinfoFromToken(ctx, info, tokenID, subject, origin); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	info.AppendClaims("groups", d.groups[subject])
+	return nil
+}
+
+var _ op.Storage = (*directory)(nil)
+
+// site is a Gatehouse whose people sign in with a provider; both listen on free ports.
+type site struct {
+	gate, provider *httptest.Server
+	store          *authsvc.Store
+	people         *directory
+}
+
+func newSite(t *testing.T, rules authsvc.IdentityRules) *site {
+	t.Helper()
+	ctx, quiet := t.Context(), slog.New(slog.DiscardHandler)
+	s := &site{}
+	db := reldbtest.Open(t, reldbtest.New(t, reldb.SQLite))
+	if _, _, err := schema.NewRelational(db).Up(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.store = authsvc.New(db, authsvc.WithPasswordCost(bcrypt.MinCost))
+	keys, err := s.store.NewResolver(ctx, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := keys.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	sealer, err := authsvc.NewSealer(strings.Repeat("k", 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	router, provider := mux.NewRouter(), http.NewServeMux()
+	s.gate, s.provider = httptest.NewServer(router), httptest.NewServer(provider)
+	t.Cleanup(s.gate.Close)
+	t.Cleanup(s.provider.Close)
+
+	callback := s.gate.URL + "/api/v1/auth/oidc/callback"
+	s.people = &directory{groups: map[string][]string{}, Storage: storage.NewStorageWithClients(storage.NewUserStore(s.provider.URL), map[string]*storage.Client{
+		"gatehouse": storage.WebClient("gatehouse", "secret", callback),
+	})}
+	provider.Handle("/", exampleop.SetupServer(s.provider.URL, s.people, quiet, false))
+
+	guard := limit.NewGuard(limit.NewMemory(time.Now), sealer.Key(authsvc.PurposeLimit), quiet)
+	sessions := websession.NewManager(s.store, sealer, func() (time.Duration, time.Duration) { return time.Hour, 12 * time.Hour })
+	factors := signin.NewFactors(s.store, sealer, func(context.Context) string { return s.gate.URL })
+	service := signin.New(signin.Config{
+		Store: s.store, Sessions: sessions, Guard: guard, Factor: factors, Sealer: sealer, Settings: s.store.GetSettings, Log: quiet, Rules: rules,
+		Provider: oidc.New(oidc.Config{
+			Issuer: s.provider.URL, ClientID: "gatehouse", ClientSecret: "secret", Scopes: []string{"openid", "profile", "email"}, RoleClaim: "groups",
+		}),
+	})
+	tokens, err := signin.NewTokens(service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := rest.New(rest.Config{
+		Store: s.store, Keys: keys, SignIn: service, Tokens: tokens, Factors: factors, Guard: guard, Log: quiet, Callback: callback,
+		Sessions: rest.NewSessions(sessions, rest.Cookies{Name: "gatehouse", SameSite: http.SameSiteLaxMode, Secure: func(*http.Request) bool { return false }}),
+	})
+	for _, rt := range api.Routes() {
+		router.Handle(rt.Path, rt.Handler).Methods(rt.Method)
+	}
+	return s
+}
+
+// browser keeps cookies, and stops before it is sent to Gatehouse.
+type browser struct {
+	t *testing.T
+	s *site
+	*http.Client
+}
+
+func (s *site) browser(t *testing.T) *browser {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &browser{t, s, &http.Client{Jar: jar, CheckRedirect: func(next *http.Request, _ []*http.Request) error {
+		if strings.HasPrefix(next.URL.String(), s.gate.URL) {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}}}
+}
+
+// do sends a request and gives its status, the address that it is sent on to, and the body.
+func (b *browser) do(r *http.Request, err error) (status int, location, body string) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	resp, err := b.Do(r) //nolint:gosec // the test's own servers
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header.Get("Location"), string(text)
+}
+
+func (b *browser) get(address string) (status int, location, body string) {
+	b.t.Helper()
+	return b.do(http.NewRequestWithContext(b.t.Context(), http.MethodGet, address, http.NoBody))
+}
+
+// begin goes to the provider and signs in there. It gives the address at which the provider sends the browser back.
+func (b *browser) begin(username, next string) (back string) {
+	b.t.Helper()
+	stop := *b.Client
+	stop.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	status, location, body := (&browser{b.t, b.s, &stop}).get(b.s.gate.URL + "/api/v1/auth/oidc?next=" + url.QueryEscape(next))
+	if status != http.StatusFound || !strings.HasPrefix(location, b.s.provider.URL) {
+		b.t.Fatalf("begin: %d %s %s", status, location, body)
+	}
+	status, _, page := b.get(location)
+	_, rest, _ := strings.Cut(page, `name="id" value="`)
+	id, _, ok := strings.Cut(rest, `"`)
+	if status != http.StatusOK || !ok {
+		b.t.Fatalf("the provider's page: %d %s", status, page)
+	}
+	form := url.Values{"id": {id}, "username": {username}, "password": {"verysecure"}}
+	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.s.provider.URL+"/login/username", strings.NewReader(form.Encode()))
+	if err == nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	status, back, body = b.do(r, err)
+	if !strings.HasPrefix(back, b.s.gate.URL+"/api/v1/auth/oidc/callback?") {
+		b.t.Fatalf("after the provider's page: %d %s %s", status, back, body)
+	}
+	return back
+}
+
+func (b *browser) cookie() string {
+	u, err := url.Parse(b.s.gate.URL)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, c := range b.Jar.Cookies(u) {
+		if c.Name == "gatehouse" {
+			return c.Value
+		}
+	}
+	return ""
+}
+
+type whoAmI struct {
+	ID        uint32                  `json:"id"`
+	Name      string                  `json:"name"`
+	Next      string                  `json:"next"`
+	Role      authsvc.Role            `json:"role"`
+	Companies map[string]authsvc.Role `json:"companies"`
+}
+
+func (b *browser) me() (who whoAmI, status int) {
+	b.t.Helper()
+	status, _, body := b.get(b.s.gate.URL + "/api/v1/me")
+	if err := json.Unmarshal([]byte(body), &who); err != nil {
+		b.t.Fatalf("%v: %s", err, body)
+	}
+	return who, status
+}
+
+// signIn is the whole way.
+func (b *browser) signIn(username string) (status int, location, body string) {
+	b.t.Helper()
+	return b.get(b.begin(username, "/"))
+}
+
+func newCompany(t *testing.T, s *site) authsvc.Company {
+	t.Helper()
+	c, err := s.store.CreateCompany(t.Context(), authsvc.Local("test"), authsvc.CompanySettings{Name: "Acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestProvider signs people in with a real provider, over HTTP from end to end.
+func TestProvider(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, authsvc.IdentityRules{SignUp: true, List: []authsvc.IdentityRule{{Value: "logons", Role: authsvc.RoleCompanyAdmin, Company: "Acme"}}})
+	newCompany(t, s)
+	s.people.groups["id1"] = []string{"logons"}
+	b := s.browser(t)
+
+	back := b.begin("test-user@127.0.0.1", "/reports?x=1")
+	planted := b.cookie()
+	if status, location, body := b.get(back); status != http.StatusFound || location != "/reports?x=1" {
+		t.Fatalf("back: %d %s %s", status, location, body)
+	}
+	if b.cookie() == planted || planted == "" {
+		t.Error("the session kept its id over the sign-in")
+	}
+	who, status := b.me()
+	if status != http.StatusOK || who.Name != "test-user" || who.Next != "done" || who.Role != authsvc.RoleUser || who.Companies["1"] != authsvc.RoleCompanyAdmin {
+		t.Errorf("signed in as %+v (%d)", who, status)
+	}
+	if status, _, _ := b.get(back); status != http.StatusUnauthorized {
+		t.Errorf("the answer a second time: %d", status)
+	}
+	if again, status := b.me(); status != http.StatusOK || again.ID != who.ID {
+		t.Errorf("a refused answer ended the session: %+v (%d)", again, status)
+	}
+	old := s.browser(t)
+	old.Jar.SetCookies(mustURL(t, s.gate.URL), []*http.Cookie{{Name: "gatehouse", Value: planted}})
+	if _, status := old.me(); status != http.StatusUnauthorized {
+		t.Errorf("the session's id from before the sign-in: %d", status)
+	}
+
+	// What the provider takes away is gone at the next sign-in, in all sessions.
+	s.people.mu.Lock()
+	s.people.groups["id1"] = nil
+	s.people.mu.Unlock()
+	other := s.browser(t)
+	if status, _, body := other.signIn("test-user@127.0.0.1"); status != http.StatusFound {
+		t.Fatalf("%d %s", status, body)
+	}
+	for _, b := range []*browser{b, other} {
+		if now, _ := b.me(); now.ID != who.ID || len(now.Companies) != 0 {
+			t.Errorf("after the group was taken away: %+v", now)
+		}
+	}
+
+	// Somebody to whom nothing is mapped gets no account, and somebody disabled no session; both are told the same.
+	stranger := s.browser(t)
+	status, _, refusal := stranger.signIn("test-user2")
+	if _, me := stranger.me(); status != http.StatusForbidden || me != http.StatusUnauthorized || !strings.Contains(refusal, "no account") {
+		t.Errorf("a stranger: %d %s, then %d", status, refusal, me)
+	}
+	if _, err := s.store.DisableUser(t.Context(), authsvc.Local("test"), who.ID); err != nil {
+		t.Fatal(err)
+	}
+	disabled := s.browser(t)
+	if status, _, same := disabled.signIn("test-user@127.0.0.1"); status != http.StatusForbidden || message(t, same) != message(t, refusal) {
+		t.Errorf("somebody disabled: %d %s", status, same)
+	}
+}
+
+func mustURL(t *testing.T, address string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func message(t *testing.T, body string) string {
+	t.Helper()
+	var b struct {
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal([]byte(body), &b); err != nil || b.Message == "" {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return b.Message
+}
+
+// TestProviderAnswersBelongToBrowsers tries answers where they do not belong.
+func TestProviderAnswersBelongToBrowsers(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, authsvc.IdentityRules{SignUp: true, List: []authsvc.IdentityRule{{Value: "logons", Role: authsvc.RoleUser}}})
+	s.people.groups["id1"], s.people.groups["id2"] = []string{"logons"}, []string{"logons"}
+	attacker, victim := s.browser(t), s.browser(t)
+
+	// An attacker's answer in the victim's browser would sign the victim in to the attacker's account.
+	back := attacker.begin("test-user2", "/")
+	for what, address := range map[string]string{
+		"a browser that began nothing": back, "no answer at all": s.gate.URL + "/api/v1/auth/oidc/callback",
+	} {
+		if status, _, _ := victim.get(address); status != http.StatusUnauthorized {
+			t.Errorf("%s: %d", what, status)
+		}
+	}
+	own := victim.begin("test-user@127.0.0.1", "/")
+	if status, _, _ := victim.get(back); status != http.StatusUnauthorized {
+		t.Errorf("an attacker's answer in the middle of a sign-in: %d", status)
+	}
+	if _, status := victim.me(); status != http.StatusUnauthorized {
+		t.Errorf("signed in: %d", status)
+	}
+	// A wrong answer ends what was begun: there is no trying on.
+	if status, _, _ := victim.get(own); status != http.StatusUnauthorized {
+		t.Errorf("the right answer after a wrong one: %d", status)
+	}
+	// The victim's code with the attacker's state: PKCE and nonce bind the code to the browser that asked for it.
+	stolen, mine := mustURL(t, victim.begin("test-user@127.0.0.1", "/")), mustURL(t, attacker.begin("test-user2", "/"))
+	q := mine.Query()
+	q.Set("code", stolen.Query().Get("code"))
+	mine.RawQuery = q.Encode()
+	if status, _, body := attacker.get(mine.String()); status != http.StatusUnauthorized {
+		t.Errorf("a stolen code: %d %s", status, body)
+	}
+	if _, status := attacker.me(); status != http.StatusUnauthorized {
+		t.Errorf("signed in by a stolen code: %d", status)
+	}
+
+	// Nobody is sent anywhere else afterwards.
+	for _, next := range []string{"//evil.example", "https://evil.example", `/\evil.example`, "/%2fevil.example", "javascript:alert(1)"} {
+		b := s.browser(t)
+		if status, location, _ := b.get(b.begin("test-user@127.0.0.1", next)); status != http.StatusFound || location != "/" {
+			t.Errorf("next %s: %d %s", next, status, location)
+		}
+	}
+	// What the provider adds to its answer is not looked at; what it must not say twice is.
+	b := s.browser(t)
+	if status, _, body := b.get(b.begin("test-user@127.0.0.1", "/") + "&session_state=x&session_state=y&scope=openid"); status != http.StatusFound {
+		t.Errorf("more parameters: %d %s", status, body)
+	}
+	if status, _, _ := b.get(s.gate.URL + "/api/v1/auth/oidc?next=/&nxt=/"); status != http.StatusBadRequest {
+		t.Errorf("an unknown parameter of ours: %d", status)
+	}
+}
+
+// TestProviderLinksByEmail signs somebody in who has an account with a temporary password already, which they need not change first.
+func TestProviderLinksByEmail(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, authsvc.IdentityRules{})
+	ctx, operator := t.Context(), authsvc.Local("test")
+	u, _, err := s.store.CreateUser(ctx, operator, authsvc.NewUser{Username: "zed", Email: "Test-User@zitadel.ch"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.SetSetting(ctx, operator, "mfa_required", "true"); err != nil {
+		t.Fatal(err)
+	}
+	b := s.browser(t)
+	if status, _, body := b.signIn("test-user@127.0.0.1"); status != http.StatusFound {
+		t.Fatalf("%d %s", status, body)
+	}
+	if who, status := b.me(); status != http.StatusOK || who.ID != u.ID || who.Next != "done" {
+		t.Errorf("%+v (%d), want person %d, done", who, status, u.ID)
+	}
+	// A role that ends sessions ends this one.
+	if _, err := s.store.UpdateUser(ctx, operator, u.ID, authsvc.UserChange{Role: new(authsvc.RoleAdmin)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, status := b.me(); status != http.StatusUnauthorized {
+		t.Errorf("after a change of role: %d", status)
+	}
+}
