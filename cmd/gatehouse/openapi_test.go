@@ -84,6 +84,7 @@ func TestUnknownPaths(t *testing.T) {
 		{http.MethodGet, "/api/v1/reports/totals/", "", 404},
 		{http.MethodPost, "/api/v1/reports/totals", "GET, HEAD", 405},
 		{http.MethodDelete, "/api/v1/events", "GET, HEAD, POST", 405},
+		{http.MethodTrace, "/api/v1/reports/totals", "GET, HEAD", 405},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), want.method, s.url+want.path, http.NoBody)
 		if err != nil {
