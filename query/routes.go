@@ -49,7 +49,7 @@ var routes = []*route{
 	report(FrequencySpec, "How often people sign in",
 		"Counts events (logons of people, unless said otherwise) by hour, day, hour of the day, weekday and hour, user, computer or site. Buckets of time without an event are there with 0.", (*Reports).Frequency),
 	report(FailuresSpec, "Failed sign-ins",
-		"Failures by user, computer, address or reason, with bursts (many failures of one user or address in a short time) and password sprays (many users from one address).", (*Reports).Failures),
+		"Failures by user, computer, address, reason or site, with bursts (many failures of one user or address in a short time) and password sprays (many users from one address).", (*Reports).Failures),
 	report(TotalsSpec, "A company in a few figures",
 		"Active users, peaks of concurrency, first and last event, sign-ins, failures, and the events by type.", (*Reports).Totals),
 	report(FirstLastSpec, "First and last sign of each person on each day",

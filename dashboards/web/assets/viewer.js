@@ -1,5 +1,5 @@
 // The report viewer. It builds its form from the API's own description and shows
-// answers as tables. Whatever comes from the server is inserted as text only.
+// answers as tables (tables.js). Whatever comes from the server is inserted as text only.
 "use strict";
 
 (() => {
@@ -9,8 +9,7 @@
   const OURS = ["company", "format", "cursor"]; // not for people to fill in
   const MAX_ROWS_SHOWN = 5000; // more rows than that make a browser slow; CSV takes what the API gives
   const MAX_STEPS_BACK = 20; // answers kept for Back; older ones are forgotten
-  const BARS = { "frequency": "events", "failures": "failures", "time-spent": "total_seconds", "totals": "events" };
-  const LABELS = { tz: "Time zone", group_by: "Group by", ip: "IP address", q: "Name begins with", at: "At", to: "To (this day included)" };
+  const { el, words, labelOf, groupText, isSeconds, number, timeText, text } = tables;
 
   const HINTS = {
     from: "The range begins at this day's midnight. Empty: 30 days.", to: "Empty: until now.",
@@ -19,23 +18,6 @@
 
   const $ = (id) => document.getElementById(id);
   const state = { reports: new Map(), shown: null, back: [], running: null };
-
-  function el(tag, props = {}, ...children) {
-    const node = document.createElement(tag);
-    for (const [name, value] of Object.entries(props)) {
-      if (name === "text") node.textContent = value;
-      else if (name in node && name !== "list") node[name] = value;
-      else node.setAttribute(name, value);
-    }
-    node.append(...children);
-    return node;
-  }
-
-  const words = (name) => {
-    const text = name.replace(/_seconds$/, "").replaceAll("_", " ");
-    return (text.charAt(0).toUpperCase() + text.slice(1)).replace(/\bip\b/i, "IP").replace(/\bid\b/, "id").replace(/\bsid\b/i, "SID");
-  };
-  const labelOf = (name) => LABELS[name] || words(name);
 
   // ---- the form ----
 
@@ -86,7 +68,7 @@
     }
     let input;
     if (schema.enum) {
-      input = el("select", {}, el("option", { value: "", text: "(default)" }), ...schema.enum.map((v) => el("option", { value: v, text: String(v).replaceAll("_", " ") })));
+      input = el("select", {}, el("option", { value: "", text: "(default)" }), ...schema.enum.map((v) => el("option", { value: v, text: groupText(String(v)) })));
     } else if (p.name === "from" || p.name === "to") {
       input = el("input", { type: "date" });
     } else if (p.name === "at") {
@@ -231,42 +213,6 @@
 
   // ---- showing ----
 
-  const isTime = (v) => typeof v === "string" && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(v);
-  const isSeconds = (name) => /_seconds$/.test(name) || name === "seconds";
-  const number = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 3 });
-
-  function timeText(v) {
-    const [, day, clock, fraction] = v.match(/^(.{10})T(.{8})(\.\d+)?/);
-    return day + " " + clock + (fraction && Number(fraction) ? fraction : "");
-  }
-
-  function duration(seconds) {
-    const sign = seconds < 0 ? "-" : "";
-    let s = Math.abs(seconds);
-    if (s < 60) return sign + number.format(s) + " s";
-    s = Math.round(s);
-    if (s < 3600) return sign + Math.floor(s / 60) + " min " + String(s % 60).padStart(2, "0") + " s";
-    const minutes = Math.round(s / 60);
-    return sign + number.format(Math.floor(minutes / 60)) + " h " + String(minutes % 60).padStart(2, "0") + " min";
-  }
-
-  function text(name, v) {
-    if (v === null || v === undefined || v === "") return "";
-    if (typeof v === "boolean") return v ? "yes" : "no";
-    if (typeof v === "number") {
-      if (isSeconds(name)) return duration(v);
-      return /(_id|_type|^hour|^weekday)$/.test(name) ? String(v) : number.format(v);
-    }
-    if (isTime(v)) return timeText(v);
-    if (Array.isArray(v)) return v.map((one) => text(name, one)).join(v.some((one) => one && typeof one === "object") ? "; " : ", ");
-    if (typeof v === "object") {
-      if (v.text && v.failures !== undefined) return v.text + " (" + number.format(v.failures) + ")"; // a reason
-      if (v.channel && v.records !== undefined) return v.channel + ": " + number.format(v.records) + " records, " + number.format(v.missing) + " missing";
-      return Object.entries(v).map(([k, one]) => words(k) + " " + text(k, one)).join(", ");
-    }
-    return String(v);
-  }
-
   function render() {
     const { request, answer } = state.shown;
     const report = state.reports.get(request.path);
@@ -278,27 +224,28 @@
     else if (answer.from) parts.push(timeText(answer.from) + " to " + timeText(answer.to));
     parts.push(answer.tz);
     const filters = Object.entries(request.params).filter(([name]) => !["from", "to", "at", "tz", "limit", "cursor", "group_by"].includes(name));
-    if (answer.group_by) parts.push("by " + [answer.group_by].flat().join(", ").replaceAll("_", " "));
+    if (answer.group_by) parts.push("by " + [answer.group_by].flat().map(groupText).join(", "));
     for (const [name, value] of filters) parts.push(labelOf(name) + ": " + value);
     $("scope").textContent = parts.join(" · ");
 
     const skip = ["report", "company", "from", "to", "at", "tz", "generated_at", "group_by", "next_cursor", "rows"];
-    const figures = Object.entries(answer).filter(([name, v]) => !skip.includes(name) && (typeof v !== "object" || v === null));
+    const figures = Object.entries(answer).filter(([name, v]) => !skip.includes(name) && v !== false && (typeof v !== "object" || v === null));
     $("figures").replaceChildren(...figures.map(([name, v]) => {
       const shown = text(name, v);
-      return el("div", {}, el("dt", { text: words(name) }), el("dd", { text: shown || "none", className: typeof v === "number" && !isSeconds(name) ? "" : "text" }));
+      return el("div", {}, el("dt", { text: labelOf(name) }), el("dd", { text: shown || "none", className: typeof v === "number" && !isSeconds(name) ? "" : "text" }));
     }));
 
-    const tables = [];
+    const shown = [];
     for (const [name, v] of Object.entries(answer)) {
       if (name === "rows" || !Array.isArray(v) || !v.length || typeof v[0] !== "object") continue;
-      tables.push(el("h3", { text: words(name) }), table(v, words(name), ""));
+      shown.push(el("h3", { text: words(name) }), tables.table(v, name, words(name)));
     }
     if (rows.length) {
-      if (tables.length) tables.push(el("h3", { text: "Rows" }));
-      tables.push(table(rows, report.summary, BARS[report.name]));
+      if (shown.length) shown.push(el("h3", { text: answer.group_by ? "By " + [answer.group_by].flat().map(groupText).join(", ") : "Rows" }));
+      if (answer.group_by === "weekday_hour") shown.push(tables.week(rows, report.summary + ", by weekday and hour"));
+      shown.push(tables.table(rows, report.name, report.summary, eventsButton));
     }
-    $("tables").replaceChildren(...tables);
+    $("tables").replaceChildren(...shown);
     renderEmpty(report, request, answer, rows);
     $("next").hidden = !answer.next_cursor;
     $("back").hidden = state.back.length === 0;
@@ -323,63 +270,6 @@
       show({ path: coverage.path, params }, { keepOld: true });
     });
     box.replaceChildren(el("p", { text: lead + " Coverage tells which computers were heard, and which were silent." }), button);
-  }
-
-  // table shows rows, sortable by every column. Columns that are empty in every row are left out.
-  function table(rows, caption, bar) {
-    const names = [];
-    for (const row of rows) for (const name of Object.keys(row)) if (!names.includes(name)) names.push(name);
-    const filled = names.filter((name) => rows.some((row) => text(name, row[name]) !== "") && !(name === "site_id" && rows.every((row) => row.site)));
-    const link = filled.includes("events_url");
-    const columns = [...filled.filter((name) => !["events_url", "id"].includes(name)), ...filled.filter((name) => name === "id")]; // ids are long and read last
-    const most = bar ? Math.max(0, ...rows.map((row) => Number(row[bar]) || 0)) : 0;
-    const numeric = (name) => rows.every((row) => row[name] === null || row[name] === undefined || typeof row[name] === "number") && !/(_id|_type)$/.test(name);
-    const body = el("tbody");
-    const heads = columns.map((name) => {
-      const button = el("button", { type: "button", text: isSeconds(name) && name === "seconds" ? "Length" : words(name) });
-      const head = el("th", { scope: "col", className: numeric(name) ? "num" : "" }, button);
-      button.addEventListener("click", () => sortBy(name, head));
-      return head;
-    });
-    if (link) heads.push(el("th", { scope: "col" }, el("button", { type: "button", text: "Behind it", disabled: true })));
-    const lines = rows.map((row) => ({ row, node: line(row) }));
-    body.append(...lines.map((l) => l.node));
-
-    function line(row) {
-      const cells = columns.map((name) => {
-        const v = row[name];
-        const shown = text(name, v);
-        const cell = el("td", { text: shown || "–" });
-        if (shown === "") { cell.className = "none"; cell.title = "not recorded"; }
-        else if (isTime(v)) { cell.className = "time"; cell.title = v; }
-        else if (numeric(name)) { cell.className = "num"; if (isSeconds(name)) cell.title = v + " seconds"; }
-        else if (name === "id" || name === "sid") cell.className = "id";
-        else if (typeof v === "string" && shown.length <= 40) cell.className = "short";
-        if (name === bar && most > 0) cell.append(el("meter", { min: 0, max: most, value: Number(v) || 0, "aria-hidden": "true" }));
-        return cell;
-      });
-      if (link) cells.push(el("td", {}, eventsButton(row)));
-      return el("tr", {}, ...cells);
-    }
-
-    function sortBy(name, head) {
-      const down = head.getAttribute("aria-sort") === "ascending";
-      for (const other of heads) other.removeAttribute("aria-sort");
-      for (const other of heads) other.firstChild.textContent = other.firstChild.textContent.replace(/ [▲▼]$/, "");
-      head.setAttribute("aria-sort", down ? "descending" : "ascending");
-      head.firstChild.textContent += down ? " ▼" : " ▲";
-      const of = (row) => { const v = row[name]; return isTime(v) ? Date.parse(v) : typeof v === "number" ? v : typeof v === "boolean" ? Number(v) : text(name, v); };
-      lines.sort((a, b) => {
-        const x = of(a.row), y = of(b.row);
-        if ((x === "") !== (y === "")) return x === "" ? 1 : -1; // what is not recorded stays at the end
-        const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true });
-        return down ? -order : order;
-      });
-      body.append(...lines.map((l) => l.node));
-    }
-
-    return el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
-      el("table", { "aria-label": caption }, el("thead", {}, el("tr", {}, ...heads)), body));
   }
 
   // eventsButton opens the raw events of a row. The address is data: only our own path is followed.
