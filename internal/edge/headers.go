@@ -11,7 +11,7 @@ var (
 	frames      = []string{"DENY"}
 	sniff       = []string{"nosniff"}
 	referrer    = []string{"same-origin"} // "no-referrer" would have browsers send Origin: null with forms, which CSRF checks read
-	permissions = []string{"accelerometer=(), autoplay=(), bluetooth=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), hid=(), magnetometer=(), microphone=(), midi=(), payment=(), serial=(), usb=(), xr-spatial-tracking=()"}
+	permissions = []string{"accelerometer=(), autoplay=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), hid=(), magnetometer=(), microphone=(), midi=(), payment=(), serial=(), usb=(), xr-spatial-tracking=()"}
 	opener      = []string{"same-origin"}
 	resource    = []string{"same-origin"}
 	noStore     = []string{"no-store"} // handlers of files say what may be kept
