@@ -22,13 +22,32 @@ func TestCodecRoundTrip(t *testing.T) {
 		if appended := e.AppendBinary([]byte("x")); !bytes.Equal(appended[1:], raw) || appended[0] != 'x' {
 			t.Fatal("AppendBinary does not append")
 		}
-		// Whatever is cut off or added is noticed.
-		cut := rapid.IntRange(0, len(raw)-1).Draw(t, "cut")
-		if err := back.DecodeBinary(raw[:cut], nil); err == nil {
-			t.Fatalf("%d of %d bytes were taken for whole", cut, len(raw))
+		// With its identity it is the same event, and the identity comes along.
+		stored := e.AppendStored([]byte("x"), e.ID())[1:]
+		if err := back.DecodeBinary(stored, nil); err != nil || back != e {
+			t.Fatalf("stored: %v\n got %+v\nwant %+v", err, back, e)
 		}
-		if err := back.DecodeBinary(append(raw, 0), nil); err == nil {
-			t.Fatal("a byte too many was taken")
+		var s Stored
+		if err := s.Decode(raw); err != nil || s.ID != (ID{}) {
+			t.Fatalf("%v, the identity is %v", err, s.ID)
+		}
+		if err := s.Decode(stored); err != nil || s.ID != e.ID() {
+			t.Fatalf("stored: %v, the identity is %v, want %v", err, s.ID, e.ID())
+		}
+		for i, name := range []string{e.User, e.Computer, e.Domain, e.SID, e.SourceHost, e.Channel, e.Provider, e.Agent} {
+			if string(s.Names[i]) != name {
+				t.Fatalf("name %d is %q, want %q", i, s.Names[i], name)
+			}
+		}
+		// Whatever is cut off or added is noticed.
+		for _, raw := range [][]byte{raw, stored} {
+			cut := rapid.IntRange(0, len(raw)-1).Draw(t, "cut")
+			if err := back.DecodeBinary(raw[:cut], nil); err == nil {
+				t.Fatalf("%d of %d bytes were taken for whole", cut, len(raw))
+			}
+			if err := back.DecodeBinary(append(raw, 0), nil); err == nil {
+				t.Fatal("a byte too many was taken")
+			}
 		}
 	})
 }
@@ -47,11 +66,24 @@ func TestCodecIsForever(t *testing.T) {
 	if got := e.AppendBinary(nil); !bytes.Equal(got, raw) {
 		t.Errorf("encodes as %q", got)
 	}
+	id, err := ParseID("000102030405060708090a0b0c0d0e0f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := append([]byte("\x02\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f"), raw[1:]...)
+	var s Stored
+	if err := s.Decode(stored); err != nil || s.ID != id || string(s.Names[0]) != "ann" || s.Event.RecordID != 42 {
+		t.Errorf("stored: %v %+v", err, s)
+	}
+	if got := e.AppendStored(nil, id); !bytes.Equal(got, stored) {
+		t.Errorf("is stored as %q", got)
+	}
 }
 
 func FuzzDecodeBinary(f *testing.F) {
 	e := Event{Type: Logon, User: "ann", Computer: "pc", Time: 1748179800000, LogonType: 2}
 	f.Add(e.AppendBinary(nil))
+	f.Add(e.AppendStored(nil, e.ID()))
 	f.Add([]byte{1, 1, 1, 2, 0})
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -126,7 +126,12 @@ func appendFold(b []byte, name string) []byte {
 // Normalize trims and checks e and sets what follows from the rest (domain out
 // of DOMAIN\user, account kind). now is the server's clock. The error, when
 // there is one, is a *[Error] that names the field; e is then not to be used.
-func (e *Event) Normalize(now time.Time) error {
+func (e *Event) Normalize(now time.Time) error { return e.normalize(now, false) }
+
+// NormalizeClean is Normalize for an event whose names all came through [CleanName], which need not be looked at again.
+func (e *Event) NormalizeClean(now time.Time) error { return e.normalize(now, true) }
+
+func (e *Event) normalize(now time.Time, clean bool) error {
 	if e.Type == 0 && e.EventID != 0 {
 		if err := e.typeOfEventID(); err != nil {
 			return err
@@ -145,23 +150,8 @@ func (e *Event) Normalize(now time.Time) error {
 		return FieldError("Timestamp", "%s lies more than %d hours in the future (the server's clock says %s); check the computer's clock and time zone",
 			time.UnixMilli(e.Time).UTC().Format(time.RFC3339), int(MaxFuture.Hours()), now.UTC().Format(time.RFC3339))
 	}
-	for _, f := range [...]struct {
-		name  string
-		value *string
-	}{
-		{"UserName", &e.User},
-		{"ComputerName", &e.Computer},
-		{"Domain", &e.Domain},
-		{"SID", &e.SID},
-		{"SourceHost", &e.SourceHost},
-		{"Channel", &e.Channel},
-		{"Provider", &e.Provider},
-		{"AgentVersion", &e.Agent},
-	} {
-		if *f.value == "" {
-			continue
-		}
-		if err := cleanName(f.name, f.value); err != nil {
+	if !clean {
+		if err := e.cleanNames(); err != nil {
 			return err
 		}
 	}
@@ -185,6 +175,37 @@ func (e *Event) Normalize(now time.Time) error {
 	e.Account = ClassifyAccount(e.User, e.SID, e.LogonType)
 	e.LocalIP, e.PublicIP, e.SourceIP = e.LocalIP.Unmap().WithZone(""), e.PublicIP.Unmap().WithZone(""), e.SourceIP.Unmap().WithZone("")
 	return nil
+}
+
+// cleanNames trims and checks all names.
+func (e *Event) cleanNames() error {
+	for _, f := range [...]struct {
+		name  string
+		value *string
+	}{
+		{"UserName", &e.User},
+		{"ComputerName", &e.Computer},
+		{"Domain", &e.Domain},
+		{"SID", &e.SID},
+		{"SourceHost", &e.SourceHost},
+		{"Channel", &e.Channel},
+		{"Provider", &e.Provider},
+		{"AgentVersion", &e.Agent},
+	} {
+		if *f.value == "" {
+			continue
+		}
+		if err := cleanName(f.name, f.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CleanName trims a name, and tells whether [Event.Normalize] takes it.
+func CleanName(s string) (clean string, ok bool) {
+	err := cleanName("", &s)
+	return s, err == nil
 }
 
 // splitDomain turns DOMAIN\user into its parts. No account name holds a

@@ -185,6 +185,13 @@ func ClassifyAccount(user, sid string, logonType uint8) Account {
 	case strings.HasPrefix(sid, "S-1-5-80-"), strings.HasPrefix(sid, "S-1-5-82-"), strings.HasPrefix(sid, "S-1-5-83-"):
 		return AccountService
 	}
+	if isPlainUser(user) {
+		return AccountUser
+	}
+	return classifyUser(user, logonType)
+}
+
+func classifyUser(user string, logonType uint8) Account {
 	var buf [32]byte
 	upper, short := appendUpper(buf[:0], user)
 	if !short {
@@ -206,6 +213,23 @@ func ClassifyAccount(user, sid string, logonType uint8) Account {
 		return AccountComputer
 	}
 	return AccountUser
+}
+
+// isPlainUser tells apart, at a glance, most of the names that are none of the special ones: by their
+// length, by where those have a hyphen, and by the $ at the end.
+func isPlainUser(name string) bool {
+	switch n := len(name); {
+	case n == 0 || name[n-1] == '$',
+		n == len("SYSTEM"), n == len("LOCALSYSTEM"), n == len("LOCAL SERVICE"), n == len("NETWORK SERVICE"), n == len("ANONYMOUS LOGON"),
+		n > len("DWM") && name[len("DWM")] == '-', n > len("UMFD") && name[len("UMFD")] == '-', name == "-":
+		return false
+	}
+	for i := range len(name) {
+		if name[i] >= utf8.RuneSelf { // which may be an ASCII letter in upper case
+			return false
+		}
+	}
+	return true
 }
 
 // appendUpper appends name in upper case to dst. It reports false for a name that is not

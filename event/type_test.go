@@ -1,8 +1,13 @@
 package event
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"pgregory.net/rapid"
 )
 
 func TestTypeNames(t *testing.T) {
@@ -97,4 +102,57 @@ func TestClassifyAccount(t *testing.T) {
 			t.Errorf("ClassifyAccount(%q, %q, %d) = %v, want %v", c.user, c.sid, c.logonType, got, c.want)
 		}
 	}
+}
+
+// What is taken for a plain user at a glance is one when it is looked at.
+func TestPlainUserIsOne(t *testing.T) {
+	special := []string{"SYSTEM", "LOCAL SERVICE", "network service", "LocalSystem", "ANONYMOUS LOGON", "DWM-1", "UMFD-12", "pc$", "-", "\u017fystem", "local\u017fystem", "DWM\u2010", "ann"}
+	glances := 0
+	rapid.Check(t, func(t *rapid.T) {
+		name := []rune(rapid.SampledFrom(special).Draw(t, "name"))
+		for range rapid.IntRange(0, 3).Draw(t, "changes") {
+			i := rapid.IntRange(0, len(name)).Draw(t, "at")
+			c := rapid.SampledFrom([]rune("aS-$1 \u0131\u017f")).Draw(t, "letter")
+			if i < len(name) && rapid.Bool().Draw(t, "in place") {
+				name[i] = c
+			} else {
+				name = slices.Insert(name, i, c)
+			}
+		}
+		if user := string(name); isPlainUser(user) {
+			glances++
+			if got := classifyUser(user, LogonTypeInteractive); got != AccountUser {
+				t.Fatalf("%q is %v", user, got)
+			}
+		}
+	})
+	if glances == 0 {
+		t.Error("no name was plain: the test tests nothing")
+	}
+}
+
+// An event whose names are clean is the same without another look at them, and no other name is taken for clean.
+func TestNormalizeClean(t *testing.T) {
+	now := time.Date(2025, 5, 25, 14, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(t *rapid.T) {
+		names := rapid.SliceOfN(rapid.OneOf(rapid.SampledFrom([]string{"", " ann ", "CORP\\bob", "a\x00", "\x7f", "\xff", "j\u00f6rg\u00a0", "pc$"}), rapid.StringN(0, 12, MaxName+2), rapid.StringN(MaxName/4, -1, MaxName+4)), NumNames, NumNames).Draw(t, "names")
+		e := Event{Type: Logon, Time: 1748174400000, User: names[0], Computer: names[1], Domain: names[2], SID: names[3], SourceHost: names[4], Channel: names[5], Provider: names[6], Agent: names[7]}
+		clean, allClean := e, true
+		for _, s := range []*string{&clean.User, &clean.Computer, &clean.Domain, &clean.SID, &clean.SourceHost, &clean.Channel, &clean.Provider, &clean.Agent} {
+			var ok bool
+			*s, ok = CleanName(*s)
+			allClean = allClean && ok
+		}
+		err := e.cleanNames()
+		if (err == nil) != allClean {
+			t.Fatalf("%v, clean: %v", err, allClean)
+		}
+		if err != nil {
+			return
+		}
+		err, err2 := e.Normalize(now), clean.NormalizeClean(now)
+		if fmt.Sprint(err) != fmt.Sprint(err2) || err == nil && e != clean {
+			t.Fatalf("%v %+v\n%v %+v", err, e, err2, clean)
+		}
+	})
 }
