@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -315,24 +317,70 @@ func getVector(t *flatbuffers.Table, slot flatbuffers.VOffsetT) (start flatbuffe
 
 // arrowMemory is the reader's allocator. What it gives out in all is bounded, and not
 // given back by Free: parts that are named many times are work, even when their
-// memory is free again.
+// memory is free again. The first of it comes from an arena that later streams use again.
 type arrowMemory struct {
 	memory.GoAllocator
-	left int
+	left  int
+	arena *arrowArena // nil: none
+}
+
+// arrowArena is memory for the streams of one request after the other.
+type arrowArena struct {
+	bytes []byte
+	used  int
+}
+
+const (
+	// arenaSize is enough for some thousand events; what a larger stream needs beyond is left to the collector.
+	arenaSize = 256 << 10
+	// arenaAlign is what the reader's arrays are aligned to.
+	arenaAlign = 64
+)
+
+var arrowArenas = sync.Pool{New: func() any {
+	b := make([]byte, arenaSize+arenaAlign)
+	shift := -int(uintptr(unsafe.Pointer(unsafe.SliceData(b)))) & (arenaAlign - 1) //nolint:gosec // only to align
+	return &arrowArena{bytes: b[shift : shift+arenaSize]}
+}}
+
+// take gives n zeroed bytes, nil when there are not so many.
+func (a *arrowArena) take(n int) []byte {
+	if a == nil || n > len(a.bytes)-a.used {
+		return nil
+	}
+	b := a.bytes[a.used : a.used+n : a.used+n]
+	a.used += (n + arenaAlign - 1) &^ (arenaAlign - 1)
+	a.used = min(a.used, len(a.bytes))
+	clear(b)
+	return b
+}
+
+// release gives the arena to the next stream. Nothing that was read with it may be in use.
+func (a *arrowMemory) release() {
+	a.arena.used = 0
+	arrowArenas.Put(a.arena)
+	a.arena = nil
 }
 
 var errArrowMemory = errors.New("more memory than the stream's limit")
 
+// Allocate implements memory.Allocator.
 func (a *arrowMemory) Allocate(size int) []byte {
 	a.spend(size)
+	if b := a.arena.take(size); b != nil {
+		return b
+	}
 	return a.GoAllocator.Allocate(size)
 }
 
+// Reallocate implements memory.Allocator.
 func (a *arrowMemory) Reallocate(size int, b []byte) []byte {
-	if size > cap(b) {
-		a.spend(size)
+	if size <= cap(b) {
+		return b[:size]
 	}
-	return a.GoAllocator.Reallocate(size, b)
+	grown := a.Allocate(size)
+	copy(grown, b)
+	return grown
 }
 
 // spend panics beyond the budget: the reader's own recover makes an error of it.

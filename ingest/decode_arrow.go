@@ -23,6 +23,7 @@ const arrowChunk = 128
 type arrowRows struct {
 	events [arrowChunk]event.Event
 	errs   [arrowChunk]*event.Error
+	raw    [arrowChunk]bool // a name of the event has not been looked at, or is not clean
 }
 
 var arrowRowsPool = sync.Pool{New: func() any { return new(arrowRows) }}
@@ -32,7 +33,8 @@ var arrowRowsPool = sync.Pool{New: func() any { return new(arrowRows) }}
 // read to its end is refused whole.
 func decodeArrow(b *batch, text []byte) (err error) {
 	source := &arrowMessages{text: text, limit: b.limit, maxRows: b.limit}
-	mem := &arrowMemory{left: min(arrowRatio*len(text), 2*len(text)+arrowSlack) + arrowSmall}
+	mem := &arrowMemory{left: min(arrowRatio*len(text), 2*len(text)+arrowSlack) + arrowSmall, arena: arrowArenas.Get().(*arrowArena)}
+	defer mem.release() // last: b holds copies of what was read
 	defer func() {
 		if p := recover(); p != nil { // the arrays trust offsets and indexes of the stream
 			err = arrowError(source, mem, fmt.Errorf("%w: %v", errArrowDamaged, p))
@@ -89,8 +91,9 @@ func (d *arrowDecoder) release() {
 type arrowColumn struct {
 	field event.FieldID
 	data  arrow.Array
-	nulls []byte // validity bitmap, nil: no nulls
-	shift int    // of the first row in the bitmap
+	words *arrowWords // of a dictionary whose words are read once each, else nil
+	nulls []byte      // validity bitmap, nil: no nulls
+	shift int         // of the first row in the bitmap
 }
 
 func (c *arrowColumn) null(i int) bool {
@@ -116,6 +119,12 @@ func (d *arrowDecoder) record(rec arrow.Record) error {
 		}
 		columns = append(columns, c)
 	}
+	for i := range columns {
+		if w := wordsOf(&columns[i], rows); w != nil {
+			columns[i].words = w
+			defer w.release()
+		}
+	}
 	for from := 0; from < rows; from += arrowChunk {
 		d.chunk(columns, from, min(from+arrowChunk, rows))
 	}
@@ -129,13 +138,18 @@ func (d *arrowDecoder) chunk(columns []arrowColumn, from, to int) {
 		d.rows.events[i].Begin(&b.parse)
 	}
 	clear(d.rows.errs[:n])
+	clear(d.rows.raw[:n])
 	for i := range columns {
 		d.fill(&columns[i], from, n)
 	}
 	for i := range n {
 		e, err := &d.rows.events[i], d.rows.errs[i]
 		if err == nil {
-			if bad := e.Normalize(b.parse.Now); bad != nil {
+			normalize := e.NormalizeClean
+			if d.rows.raw[i] {
+				normalize = e.Normalize
+			}
+			if bad := normalize(b.parse.Now); bad != nil {
 				err = asError(bad)
 			}
 		}
@@ -220,10 +234,32 @@ func (d *arrowDecoder) each(c *arrowColumn, from, n int, set func(e *event.Event
 }
 
 func fillText[T string | []byte](d *arrowDecoder, c *arrowColumn, from, n int, value func(i int) T) {
+	if name := nameOf(c.field); name != nil {
+		fillNames(d, c, from, n, name, value)
+		return
+	}
 	d.each(c, from, n, func(e *event.Event, i int) error {
 		v := value(i)
 		return e.Set(c.field, asBytes(v), &d.batch.parse)
 	})
+}
+
+// fillNames checks each name while it is at hand.
+func fillNames[T string | []byte](d *arrowDecoder, c *arrowColumn, from, n int, name func(e *event.Event) *string, value func(i int) T) {
+	for k := range n {
+		if c.null(from + k) {
+			continue
+		}
+		text := borrow(asBytes(value(from + k)))
+		if text == "" {
+			continue
+		}
+		clean, ok := event.CleanName(text)
+		if !ok {
+			clean, d.rows.raw[k] = text, true
+		}
+		*name(&d.rows.events[k]) = clean
+	}
 }
 
 // asBytes gives the bytes of a string without copying; they are only read.
@@ -238,28 +274,17 @@ func asBytes[T string | []byte](v T) []byte {
 }
 
 func (d *arrowDecoder) fillDictionary(a *array.Dictionary, c *arrowColumn, from, n int) {
-	words := a.Dictionary()
-	var value func(i int) []byte
-	switch w := words.(type) {
-	case *array.String:
-		value = func(i int) []byte { return asBytes(w.Value(i)) }
-	case *array.LargeString:
-		value = func(i int) []byte { return asBytes(w.Value(i)) }
-	case *array.StringView:
-		value = func(i int) []byte { return asBytes(w.Value(i)) }
-	case *array.Binary:
-		value = w.Value
-	case *array.LargeBinary:
-		value = w.Value
-	default:
-		panic("a dictionary of another type than its schema says")
+	if c.words != nil {
+		fillWords(d, c, from, n, a.Indices())
+		return
 	}
-	size := words.Len()
+	words := a.Dictionary()
+	value, size := wordsText(words), words.Len()
 	nulls := arrowColumn{data: words, shift: words.Data().Offset()}
 	if buffers := words.Data().Buffers(); len(buffers) > 0 && buffers[0] != nil {
 		nulls.nulls = buffers[0].Bytes()
 	}
-	d.each(c, from, n, func(e *event.Event, i int) error {
+	text := func(i int) []byte {
 		word := a.GetValueIndex(i)
 		if word < 0 || word >= size {
 			panic("an index beyond its dictionary")
@@ -267,8 +292,9 @@ func (d *arrowDecoder) fillDictionary(a *array.Dictionary, c *arrowColumn, from,
 		if nulls.null(word) {
 			return nil
 		}
-		return e.Set(c.field, value(word), &d.batch.parse)
-	})
+		return value(word)
+	}
+	fillText(d, c, from, n, text)
 }
 
 func (d *arrowDecoder) fillTimestamp(a *array.Timestamp, c *arrowColumn, from, n int) {
