@@ -115,9 +115,9 @@ func (b *batch) add(e *event.Event) {
 		b.reject(b.expired)
 		return
 	}
-	off := len(b.arena)
-	b.arena = e.AppendBinary(b.arena)
-	b.entries = append(b.entries, entry{id: e.ID(), off: off, end: len(b.arena), index: len(b.outcomes)})
+	off, id := len(b.arena), e.ID()
+	b.arena = e.AppendStored(b.arena, id)
+	b.entries = append(b.entries, entry{id: id, off: off, end: len(b.arena), index: len(b.outcomes)})
 	b.outcomes = append(b.outcomes, accepted)
 }
 

@@ -230,7 +230,7 @@ func (s *eventStore) repair(ctx context.Context, b *writeBlock, rows []uint32) e
 
 // isPresence tells whether the row may concern the table presence. The SQL decides; this only saves asking.
 func isPresence(b *writeBlock, row uint32) bool {
-	switch event.Type(b.kind[row]) { //nolint:gosec // it came from there
+	switch event.Type(b.kind[row]) {
 	case event.Logon, event.Logoff, event.Lock, event.Unlock, event.Disconnect, event.Reconnect,
 		event.Startup, event.Shutdown, event.Sleep, event.Wake:
 		return true

@@ -154,7 +154,8 @@ type Writer struct {
 	log   *slog.Logger
 	queue Queue
 	store *eventStore
-	seen  *seenIndex // of the former alone
+	seen  *seenIndex // used by form alone, as days is
+	days  dayNumbers
 	aside *asideFile
 	name  string // begins the tokens of this writer's inserts, through all its lives
 	epoch string // of this life
@@ -165,7 +166,7 @@ type Writer struct {
 	encoders sync.Pool
 
 	mu      sync.Mutex // guards what follows
-	flight  []*writeBlock
+	flight  []*stretch // in the order of the queue
 	free    []*writeBlock
 	done    spool.Position // everything before is in ClickHouse, or was answered otherwise
 	doneCh  chan struct{}  // closed when done moves
@@ -175,6 +176,13 @@ type Writer struct {
 	state   writerState
 
 	stats writerCounters
+}
+
+// stretch is a block's place in the queue from when its duplicates are out until all before it is done as well.
+type stretch struct {
+	block  *writeBlock // nil when it is done: it is of use elsewhere
+	next   spool.Position
+	oldest time.Time
 }
 
 // writerState is what an operator wants to know when events do not arrive.
@@ -285,17 +293,16 @@ func (w *Writer) Flush(ctx context.Context) error {
 // finish takes a block out of flight and trims the queue as far as all before is done.
 func (w *Writer) finish(b *writeBlock) error {
 	w.mu.Lock()
-	b.done = true
+	b.place.block = nil
+	if len(w.free) <= w.opts.Parallel {
+		w.free = append(w.free, b)
+	}
 	n := 0
-	for n < len(w.flight) && w.flight[n].done {
+	for n < len(w.flight) && w.flight[n].block == nil {
 		w.done = w.flight[n].next
-		w.free = append(w.free, w.flight[n])
 		n++
 	}
 	w.flight = slices.Delete(w.flight, 0, n)
-	if keep := w.opts.Parallel + 1; len(w.free) > keep {
-		w.free = slices.Delete(w.free, keep, len(w.free))
-	}
 	done := w.done
 	if n > 0 {
 		close(w.doneCh)

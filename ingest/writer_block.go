@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,27 +22,26 @@ type writeBlock struct {
 	oldest     time.Time      // when the first of them was appended
 	rows       []uint32       // those to insert, after the duplicates are out
 	results    *tally         // what is known of its events so far
-	done       bool           // guarded by Writer.mu
+	place      *stretch       // since its duplicates are out
+	most       int            // rows it is made for, 0: any number
 
 	ids                                           []event.ID
 	company, site                                 []uint32
 	time, lag                                     []int64
-	kind, account                                 []int8
-	logonType                                     []uint8
-	elevated                                      []bool
+	kind, account, logonType, elevated            []uint8
 	localIP, publicIP, sourceIP                   [][16]byte
 	status, subStatus                             []uint32
 	eventID, retry                                []uint16
 	logonID, linkedLogonID, recordID, contentHash []uint64
 	names                                         [numNames][]uint32 // indexes into dict
 
-	dict  nameDict
-	index idIndex
-	event event.Event // of the record being added
-	stray []strayRecord
+	dict   nameDict
+	index  idIndex
+	record event.Stored // the one being added
+	stray  []strayRecord
 }
 
-// The names of an event in the order in which event.Event.DecodeBinary meets them.
+// The names of an event in the order of event.Stored.
 const (
 	nameUser = iota
 	nameComputer
@@ -51,7 +51,7 @@ const (
 	nameChannel
 	nameProvider
 	nameAgent
-	numNames
+	numNames = event.NumNames
 )
 
 // strayRecord is a record that is no event of ours, on its way to be set aside.
@@ -71,7 +71,7 @@ func newWriteBlock() *writeBlock {
 func (b *writeBlock) len() int { return len(b.ids) }
 
 func (b *writeBlock) reset(from spool.Position) {
-	b.from, b.next, b.records, b.bytes, b.oldest, b.done = from, from, 0, 0, time.Time{}, false
+	b.from, b.next, b.records, b.bytes, b.oldest, b.place = from, from, 0, 0, time.Time{}, nil
 	b.rows, b.ids = b.rows[:0], b.ids[:0]
 	b.company, b.site = b.company[:0], b.site[:0]
 	b.time, b.lag = b.time[:0], b.lag[:0]
@@ -111,11 +111,11 @@ func (b *writeBlock) add(r spool.Record) {
 }
 
 func (b *writeBlock) decode(data []byte) error {
-	e := &b.event
-	b.dict.met, b.dict.before = b.dict.before[:0], b.dict.met
-	if err := e.DecodeBinary(data, b.dict.take); err != nil {
+	s := &b.record
+	if err := s.Decode(data); err != nil {
 		return err
 	}
+	e := &s.Event
 	// What the spool holds went through Normalize once. A value that the
 	// store's types cannot hold can only come from another version of this program.
 	if e.Account < event.AccountUser || e.Account > event.AccountNone {
@@ -124,23 +124,19 @@ func (b *writeBlock) decode(data []byte) error {
 	if e.Time <= 0 || e.Time >= maxEventTime {
 		return errTimeRange
 	}
-	met := b.dict.met
-	for i, s := range [numNames]string{e.User, e.Computer, e.Domain, e.SID, e.SourceHost, e.Channel, e.Provider, e.Agent} {
-		var n uint32
-		switch {
-		case s == "":
-		case len(met) > 0 && b.dict.text[met[0]] == s:
-			n, met = met[0], met[1:]
-		default:
-			n = b.dict.number(s)
-		}
-		b.names[i] = append(b.names[i], n)
-	}
 	row := len(b.ids)
+	if row == cap(b.ids) {
+		b.grow()
+	}
+	b.addNames(&s.Names, row)
 	b.company, b.site = append(b.company, e.CompanyID), append(b.site, e.SiteID)
 	b.time, b.lag = append(b.time, e.Time), append(b.lag, e.Received-e.Time)
-	b.kind, b.account = append(b.kind, int8(e.Type)), append(b.account, int8(e.Account)) //nolint:gosec // both are small enumerations, checked above and in DecodeBinary
-	b.logonType, b.elevated = append(b.logonType, e.LogonType), append(b.elevated, e.Elevated)
+	b.kind, b.account = append(b.kind, uint8(e.Type)), append(b.account, uint8(e.Account)) // small enumerations, checked above and in Decode
+	elevated := uint8(0)
+	if e.Elevated {
+		elevated = 1
+	}
+	b.logonType, b.elevated = append(b.logonType, e.LogonType), append(b.elevated, elevated)
 	b.localIP = append(b.localIP, addr16(e.LocalIP))
 	b.publicIP = append(b.publicIP, addr16(e.PublicIP))
 	b.sourceIP = append(b.sourceIP, addr16(e.SourceIP))
@@ -148,11 +144,62 @@ func (b *writeBlock) decode(data []byte) error {
 	b.eventID, b.retry = append(b.eventID, e.EventID), append(b.retry, e.Retry)
 	b.logonID, b.linkedLogonID = append(b.logonID, e.LogonID), append(b.linkedLogonID, e.LinkedLogonID)
 	b.recordID, b.contentHash = append(b.recordID, e.RecordID), append(b.contentHash, e.ContentHash)
-
-	// The identity is over the folded names; the dictionary folds each once.
-	e.User, e.Computer = b.dict.text[b.dict.folded(b.names[nameUser][row])], b.dict.text[b.dict.folded(b.names[nameComputer][row])]
-	b.ids = append(b.ids, e.ID())
+	user, computer := b.dict.folded(b.names[nameUser][row]), b.dict.folded(b.names[nameComputer][row])
+	if s.ID == (event.ID{}) { // of an earlier version of this program
+		e.User, e.Computer = b.dict.text[user], b.dict.text[computer]
+		s.ID = e.ID()
+	}
+	b.ids = append(b.ids, s.ID)
 	return nil
+}
+
+// addNames numbers a record's names. What a user's events say of computer, domain and so on is mostly what the
+// last one said: that is tried before the dictionary is asked.
+func (b *writeBlock) addNames(names *[numNames][]byte, row int) {
+	d := &b.dict
+	user := d.number(names[nameUser])
+	like := int(d.last[user]) - 1
+	if like < 0 {
+		like = row - 1
+	}
+	d.last[user] = uint32(row) + 1 //nolint:gosec // bounded by BlockRows
+	b.names[nameUser] = append(b.names[nameUser], user)
+	for i := nameUser + 1; i < numNames; i++ {
+		raw, column := names[i], b.names[i]
+		n := uint32(0)
+		switch {
+		case len(raw) == 0:
+		case like >= 0 && d.text[column[like]] == string(raw):
+			n = column[like]
+		default:
+			n = d.number(raw)
+		}
+		b.names[i] = append(column, n)
+	}
+}
+
+// grow makes room for four times as many rows, in every column at once: each growing by itself would leave several
+// times the block's size to the collector.
+func (b *writeBlock) grow() {
+	rows := max(1<<12, 4*cap(b.ids))
+	if b.most > 0 {
+		rows = max(min(rows, b.most), len(b.ids)+1)
+	}
+	n := rows - len(b.ids)
+	b.ids = slices.Grow(b.ids, n)
+	b.company, b.site = slices.Grow(b.company, n), slices.Grow(b.site, n)
+	b.time, b.lag = slices.Grow(b.time, n), slices.Grow(b.lag, n)
+	b.kind, b.account = slices.Grow(b.kind, n), slices.Grow(b.account, n)
+	b.logonType, b.elevated = slices.Grow(b.logonType, n), slices.Grow(b.elevated, n)
+	b.localIP, b.publicIP, b.sourceIP = slices.Grow(b.localIP, n), slices.Grow(b.publicIP, n), slices.Grow(b.sourceIP, n)
+	b.status, b.subStatus = slices.Grow(b.status, n), slices.Grow(b.subStatus, n)
+	b.eventID, b.retry = slices.Grow(b.eventID, n), slices.Grow(b.retry, n)
+	b.logonID, b.linkedLogonID = slices.Grow(b.logonID, n), slices.Grow(b.linkedLogonID, n)
+	b.recordID, b.contentHash = slices.Grow(b.recordID, n), slices.Grow(b.contentHash, n)
+	for i := range b.names {
+		b.names[i] = slices.Grow(b.names[i], n)
+	}
+	b.rows = slices.Grow(b.rows, n)
 }
 
 // eventAt is the row as an event again.
@@ -160,9 +207,9 @@ func (b *writeBlock) eventAt(row uint32) event.Event {
 	name := func(i int) string { return b.dict.text[b.names[i][row]] }
 	return event.Event{
 		CompanyID: b.company[row], SiteID: b.site[row], Time: b.time[row], Received: b.time[row] + b.lag[row],
-		Type: event.Type(b.kind[row]), Account: event.Account(b.account[row]), //nolint:gosec // they came from there
+		Type: event.Type(b.kind[row]), Account: event.Account(b.account[row]),
 		User: name(nameUser), Computer: name(nameComputer), Domain: name(nameDomain), SID: name(nameSID),
-		LogonID: b.logonID[row], LinkedLogonID: b.linkedLogonID[row], LogonType: b.logonType[row], Elevated: b.elevated[row],
+		LogonID: b.logonID[row], LinkedLogonID: b.linkedLogonID[row], LogonType: b.logonType[row], Elevated: b.elevated[row] != 0,
 		LocalIP: addrOf(b.localIP[row]), PublicIP: addrOf(b.publicIP[row]), SourceIP: addrOf(b.sourceIP[row]),
 		SourceHost: name(nameSourceHost), Status: b.status[row], SubStatus: b.subStatus[row],
 		EventID: b.eventID[row], RecordID: b.recordID[row], ContentHash: b.contentHash[row],
@@ -180,9 +227,7 @@ type nameDict struct {
 	numbers map[string]uint32
 	text    []string
 	fold    []uint32 // the number of the folded name, notFolded until asked
-	met     []uint32 // by take since it was emptied
-	before  []uint32 // met of the record before: the same name in the same place is common
-	take    func([]byte) string
+	last    []uint32 // 1 + the row that named it last as the user
 }
 
 const notFolded = math.MaxUint32
@@ -198,40 +243,35 @@ func (d *nameDict) reset() {
 		clear(d.numbers)
 	}
 	clear(d.text)
-	d.text = append(d.text[:0], "")
-	d.fold = append(d.fold[:0], 0)
+	d.text, d.fold, d.last = append(d.text[:0], ""), append(d.fold[:0], 0), append(d.last[:0], 0)
 	d.numbers[""] = 0
-	d.met, d.before = d.met[:0], d.before[:0]
-	if d.take == nil {
-		d.take = func(p []byte) string {
-			if i := len(d.met); i < len(d.before) && d.text[d.before[i]] == string(p) {
-				d.met = append(d.met, d.before[i])
-				return d.text[d.before[i]]
-			}
-			n, ok := d.numbers[string(p)]
-			if !ok {
-				n = d.number(string(p))
-			}
-			d.met = append(d.met, n)
-			return d.text[n]
-		}
-	}
 }
 
-func (d *nameDict) number(s string) uint32 {
-	n, ok := d.numbers[s]
-	if !ok {
-		n = uint32(len(d.text)) //nolint:gosec // a block has fewer names than 2^32
-		d.numbers[s] = n
-		d.text = append(d.text, s)
-		d.fold = append(d.fold, notFolded)
+// number is that of a name, which is copied when it is new.
+func (d *nameDict) number(name []byte) uint32 {
+	if len(name) == 0 {
+		return 0
 	}
+	if n, ok := d.numbers[string(name)]; ok {
+		return n
+	}
+	return d.add(string(name))
+}
+
+func (d *nameDict) add(name string) uint32 {
+	n := uint32(len(d.text)) //nolint:gosec // a block has fewer names than 2^32
+	d.numbers[name] = n
+	d.text, d.fold, d.last = append(d.text, name), append(d.fold, notFolded), append(d.last, 0)
 	return n
 }
 
 func (d *nameDict) folded(n uint32) uint32 {
 	if d.fold[n] == notFolded {
-		f := d.number(event.Fold(d.text[n]))
+		folded := event.Fold(d.text[n])
+		f, ok := d.numbers[folded]
+		if !ok {
+			f = d.add(folded)
+		}
 		d.fold[n] = f
 	}
 	return d.fold[n]

@@ -22,8 +22,8 @@ var eventColumns = []eventColumn{
 	fixed32("site_id", func(b *writeBlock) []uint32 { return b.site }),
 	fixedInt64("time", "DateTime64(3, 'UTC')", func(b *writeBlock) []int64 { return b.time }),
 	fixedInt64("lag_ms", "Int64", func(b *writeBlock) []int64 { return b.lag }),
-	fixedInt8("type", func(b *writeBlock) []int8 { return b.kind }),
-	fixedInt8("account", func(b *writeBlock) []int8 { return b.account }),
+	fixed8("type", "Int8", func(b *writeBlock) []uint8 { return b.kind }),
+	fixed8("account", "Int8", func(b *writeBlock) []uint8 { return b.account }),
 	nameColumn("user", nameUser, true),
 	nameColumn("user_name", nameUser, false),
 	nameColumn("computer", nameComputer, true),
@@ -32,16 +32,8 @@ var eventColumns = []eventColumn{
 	nameColumn("sid", nameSID, false),
 	fixed64("logon_id", func(b *writeBlock) []uint64 { return b.logonID }),
 	fixed64("linked_logon_id", func(b *writeBlock) []uint64 { return b.linkedLogonID }),
-	{"logon_type", "UInt8", func(e *blockEncoder, b *writeBlock, rows []uint32) {
-		for _, r := range rows {
-			e.buf.PutByte(b.logonType[r])
-		}
-	}},
-	{"elevated", "Bool", func(e *blockEncoder, b *writeBlock, rows []uint32) {
-		for _, r := range rows {
-			e.buf.PutBool(b.elevated[r])
-		}
-	}},
+	fixed8("logon_type", "UInt8", func(b *writeBlock) []uint8 { return b.logonType }),
+	fixed8("elevated", "Bool", func(b *writeBlock) []uint8 { return b.elevated }),
 	addrColumn("local_ip", func(b *writeBlock) [][16]byte { return b.localIP }),
 	addrColumn("public_ip", func(b *writeBlock) [][16]byte { return b.publicIP }),
 	addrColumn("source_ip", func(b *writeBlock) [][16]byte { return b.sourceIP }),
@@ -74,51 +66,48 @@ func gather[T any](dst, src []T, rows []uint32) []T {
 	return dst
 }
 
-func fixed32(name string, of func(*writeBlock) []uint32) eventColumn {
-	return eventColumn{name, "UInt32", func(e *blockEncoder, b *writeBlock, rows []uint32) {
-		e.u32 = gather(e.u32, of(b), rows)
-		proto.ColUInt32(e.u32).EncodeColumn(&e.buf)
-	}}
+// pick gives the values of rows: src itself when these are all of the block's, as they mostly are, else gathered in dst.
+func pick[T any](b *writeBlock, rows []uint32, dst *[]T, src []T) []T {
+	if len(rows) == b.len() {
+		return src
+	}
+	*dst = gather(*dst, src, rows)
+	return *dst
 }
 
-func fixed64(name string, of func(*writeBlock) []uint64) eventColumn {
-	return eventColumn{name, "UInt64", func(e *blockEncoder, b *writeBlock, rows []uint32) {
-		e.u64 = gather(e.u64, of(b), rows)
-		proto.ColUInt64(e.u64).EncodeColumn(&e.buf)
+func fixed8(name, typ string, of func(*writeBlock) []uint8) eventColumn {
+	return eventColumn{name, typ, func(e *blockEncoder, b *writeBlock, rows []uint32) {
+		proto.ColUInt8(pick(b, rows, &e.u8, of(b))).EncodeColumn(&e.buf)
 	}}
 }
 
 func fixed16(name string, of func(*writeBlock) []uint16) eventColumn {
 	return eventColumn{name, "UInt16", func(e *blockEncoder, b *writeBlock, rows []uint32) {
-		src := of(b)
-		for _, r := range rows {
-			e.buf.PutUInt16(src[r])
-		}
+		proto.ColUInt16(pick(b, rows, &e.u16, of(b))).EncodeColumn(&e.buf)
+	}}
+}
+
+func fixed32(name string, of func(*writeBlock) []uint32) eventColumn {
+	return eventColumn{name, "UInt32", func(e *blockEncoder, b *writeBlock, rows []uint32) {
+		proto.ColUInt32(pick(b, rows, &e.u32, of(b))).EncodeColumn(&e.buf)
+	}}
+}
+
+func fixed64(name string, of func(*writeBlock) []uint64) eventColumn {
+	return eventColumn{name, "UInt64", func(e *blockEncoder, b *writeBlock, rows []uint32) {
+		proto.ColUInt64(pick(b, rows, &e.u64, of(b))).EncodeColumn(&e.buf)
 	}}
 }
 
 func fixedInt64(name, typ string, of func(*writeBlock) []int64) eventColumn {
 	return eventColumn{name, typ, func(e *blockEncoder, b *writeBlock, rows []uint32) {
-		e.i64 = gather(e.i64, of(b), rows)
-		proto.ColInt64(e.i64).EncodeColumn(&e.buf)
-	}}
-}
-
-func fixedInt8(name string, of func(*writeBlock) []int8) eventColumn {
-	return eventColumn{name, "Int8", func(e *blockEncoder, b *writeBlock, rows []uint32) {
-		src := of(b)
-		for _, r := range rows {
-			e.buf.PutInt8(src[r])
-		}
+		proto.ColInt64(pick(b, rows, &e.i64, of(b))).EncodeColumn(&e.buf)
 	}}
 }
 
 func addrColumn(name string, of func(*writeBlock) [][16]byte) eventColumn {
 	return eventColumn{name, "IPv6", func(e *blockEncoder, b *writeBlock, rows []uint32) {
-		src := of(b)
-		for _, r := range rows {
-			e.buf.PutRaw(src[r][:])
-		}
+		proto.ColFixedStr16(pick(b, rows, &e.a16, of(b))).EncodeColumn(&e.buf)
 	}}
 }
 
@@ -179,6 +168,7 @@ type blockEncoder struct {
 	u32   []uint32
 	u64   []uint64
 	i64   []int64
+	a16   [][16]byte
 	local []uint32
 	words proto.ColStr
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"gatehouse/event"
@@ -15,8 +16,8 @@ import (
 // duplicates out, hand over. That this is one goroutine keeps the question
 // "has this event been taken before?" simple.
 func (w *Writer) form(ctx context.Context, hand func(*writeBlock)) error {
-	reader := w.queue.NewReader(0)
-	defer reader.Close() //nolint:errcheck // read only
+	reader := w.queue.NewReader(0).Reuse() // a block copies what it takes
+	defer reader.Close()                   //nolint:errcheck // read only
 	// What was in the queue at the start may have been inserted by an earlier life.
 	recoverTo := w.queue.Last()
 	if err := w.persist(ctx, "end inserts of an earlier run", func() error {
@@ -56,6 +57,7 @@ func (w *Writer) takeBlock(from spool.Position) *writeBlock {
 		b, w.free = w.free[n-1], w.free[:n-1]
 	} else {
 		b = newWriteBlock()
+		b.most = w.opts.BlockRows
 	}
 	b.reset(from)
 	return b
@@ -141,7 +143,8 @@ func (w *Writer) dedupe(ctx context.Context, b *writeBlock, recoverTo spool.Posi
 	flight := w.inFlight()
 	expired := expiry(w.opts.Clock(), w.opts.RetentionMonths)
 	again := b.from <= recoverTo && w.aside.count() > 0 // a record set aside before a crash comes again
-	want := map[companyDay]int{}
+	days := &w.days
+	days.reset(b.len())
 	for r := range uint32(b.len()) { //nolint:gosec // bounded by BlockRows
 		id := b.ids[r]
 		switch {
@@ -154,25 +157,63 @@ func (w *Writer) dedupe(ctx context.Context, b *writeBlock, recoverTo spool.Posi
 			results.add(b.company[r], WriterSetAside)
 		default:
 			b.rows = append(b.rows, r)
-			want[companyDay{b.company[r], b.day(r)}]++
+			days.add(r, companyDay{b.company[r], b.day(r)})
 		}
 	}
 	if !w.opts.Shared && len(b.rows) > 0 {
-		if err := w.dropKnown(ctx, b, want, flight, b.from <= recoverTo, results); err != nil {
+		if err := w.dropKnown(ctx, b, days, flight, b.from <= recoverTo, results); err != nil {
 			return err
 		}
 	}
 	b.results = results
+	b.place = &stretch{block: b, next: b.next, oldest: b.oldest}
 	w.mu.Lock()
-	w.flight = append(w.flight, b)
+	w.flight = append(w.flight, b.place)
 	w.mu.Unlock()
 	return nil
 }
 
+// dayNumbers are the days of a block's rows, numbered: rows are many and days few.
+type dayNumbers struct {
+	keys    []companyDay
+	counts  []int    // of rows, by number
+	of      []uint32 // the number by row
+	numbers map[companyDay]uint32
+	last    companyDay // of the row before, which mostly has the same
+	number  uint32
+}
+
+func (d *dayNumbers) reset(rows int) {
+	d.keys, d.counts = d.keys[:0], d.counts[:0]
+	d.of = slices.Grow(d.of[:0], rows)[:rows]
+	if d.numbers == nil || len(d.numbers) > maxColdDays {
+		d.numbers = map[companyDay]uint32{}
+	}
+	clear(d.numbers)
+}
+
+func (d *dayNumbers) add(row uint32, k companyDay) {
+	if k != d.last || len(d.keys) == 0 {
+		n, ok := d.numbers[k]
+		if !ok {
+			n = uint32(len(d.keys)) //nolint:gosec // no more than rows
+			d.numbers[k] = n
+			d.keys, d.counts = append(d.keys, k), append(d.counts, 0)
+		}
+		d.last, d.number = k, n
+	}
+	d.counts[d.number]++
+	d.of[row] = d.number
+}
+
 // dropKnown takes out of b.rows what the store has. restore says that the block may have been inserted before a crash that
 // kept the view from following.
-func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, want map[companyDay]int, flight []*writeBlock, restore bool, results *tally) error {
-	filters, err := w.seen.prepare(ctx, want, func(fn func(companyDay, event.ID)) {
+func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, days *dayNumbers, flight []*writeBlock, restore bool, results *tally) error {
+	want := make(map[companyDay]int, len(days.keys))
+	for n, k := range days.keys {
+		want[k] = days.counts[n]
+	}
+	touched, err := w.seen.prepare(ctx, want, func(fn func(companyDay, event.ID)) {
 		for _, f := range flight {
 			for _, r := range f.rows {
 				fn(companyDay{f.company[r], f.day(r)}, f.ids[r])
@@ -182,14 +223,18 @@ func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, want map[companyD
 	if err != nil {
 		return err
 	}
-	maybe := map[companyDay][]uint32{}
+	filters := make([]*idFilter, len(days.keys)) // nil where the day has none
+	for n, k := range days.keys {
+		filters[n] = touched[k]
+	}
+	maybe := make([][]uint32, len(days.keys))
 	for _, r := range b.rows {
-		k := companyDay{b.company[r], b.day(r)}
-		if f := filters[k]; f == nil || f.has(b.ids[r]) {
-			maybe[k] = append(maybe[k], r)
+		n := days.of[r]
+		if f := filters[n]; f == nil || f.has(b.ids[r]) {
+			maybe[n] = append(maybe[n], r)
 		}
 	}
-	there, err := w.lookUp(ctx, b, maybe, filters)
+	there, err := w.lookUp(ctx, b, days, maybe, filters)
 	if err != nil {
 		return err
 	}
@@ -217,11 +262,11 @@ func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, want map[companyD
 		w.stats.repaired.Add(int64(len(known)))
 	}
 	for _, r := range b.rows {
-		if f := filters[companyDay{b.company[r], b.day(r)}]; f != nil {
+		if f := filters[days.of[r]]; f != nil {
 			f.add(b.ids[r])
 		}
 	}
-	w.seen.settle(filters)
+	w.seen.settle(touched)
 	w.stats.seenBytes.Store(int64(w.seen.bytes))
 	w.stats.seenDays.Store(int64(len(w.seen.entries)))
 	w.stats.seenLoaded.Store(w.seen.loaded)
@@ -231,12 +276,12 @@ func (w *Writer) dropKnown(ctx context.Context, b *writeBlock, want map[companyD
 
 // lookUp tells which of the rows the store has. Where they are a good part of a day's events, as when a file is imported
 // again, it goes through the day instead of finding each.
-func (w *Writer) lookUp(ctx context.Context, b *writeBlock, maybe map[companyDay][]uint32, filters map[companyDay]*idFilter) ([]bool, error) {
-	var days []companyDay
+func (w *Writer) lookUp(ctx context.Context, b *writeBlock, days *dayNumbers, maybe [][]uint32, filters []*idFilter) ([]bool, error) {
+	var through []companyDay
 	var dense, sparse []uint32
-	for k, rows := range maybe {
-		if f := filters[k]; f != nil && f.count <= len(rows)*denseDay {
-			days = append(days, k)
+	for n, rows := range maybe {
+		if f := filters[n]; len(rows) > 0 && f != nil && f.count <= len(rows)*denseDay {
+			through = append(through, days.keys[n])
 			dense = append(dense, rows...)
 		} else {
 			sparse = append(sparse, rows...)
@@ -248,7 +293,7 @@ func (w *Writer) lookUp(ctx context.Context, b *writeBlock, maybe map[companyDay
 			there[r] = true
 		}
 	}
-	if err := w.store.presentInDays(ctx, b, dense, days, mark); err != nil {
+	if err := w.store.presentInDays(ctx, b, dense, through, mark); err != nil {
 		return nil, err
 	}
 	if err := w.store.present(ctx, b, sparse, mark); err != nil {
@@ -265,9 +310,9 @@ func (w *Writer) inFlight() []*writeBlock {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var out []*writeBlock
-	for _, b := range w.flight {
-		if !b.done {
-			out = append(out, b)
+	for _, f := range w.flight {
+		if f.block != nil {
+			out = append(out, f.block)
 		}
 	}
 	return out
