@@ -90,8 +90,12 @@ func TestReportDurationsAndEmptyTables(t *testing.T) {
 		}
 	}
 	c.body = `{"report":"sessions","company":"A","from":"2025-05-01T00:00:00Z","to":"2025-05-02T00:00:00Z","tz":"UTC","rows":[]}`
-	if out, _, err = runReport(t, c, "sessions", "--company", "A"); err != nil || !strings.Contains(out, "no rows") {
-		t.Errorf("%v\n%s", err, out)
+	out, errs, err := runReport(t, c, "sessions", "--company", "A")
+	if err != nil || !strings.Contains(out, "no rows") || !strings.Contains(errs, "report coverage") {
+		t.Errorf("%v\n%s\n%s", err, out, errs)
+	}
+	if _, errs, err = runReport(t, c, "coverage", "--company", "A"); err != nil || errs != "" {
+		t.Errorf("%v\n%s", err, errs)
 	}
 }
 
