@@ -62,7 +62,7 @@ const (
 // removed long before a family ends.
 func newFamily(now time.Time) string {
 	var id [16]byte
-	binary.BigEndian.PutUint64(id[:], uint64(now.UnixMilli())<<16) //nolint:gosec // after 1970
+	binary.BigEndian.PutUint64(id[:], uint64(now.UnixMilli())<<16)
 	_, _ = rand.Read(id[6:])                                       // it cannot fail
 	return hex.EncodeToString(id[:])
 }
@@ -73,7 +73,7 @@ func familyEnd(id string) time.Time {
 	if err != nil || len(raw) != 16 {
 		return time.Time{}
 	}
-	return time.UnixMilli(int64(binary.BigEndian.Uint64(raw) >> 16)).Add(FamilyLifetime) //nolint:gosec // 48 bits
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(raw) >> 16)).Add(FamilyLifetime)
 }
 
 // StartFamily makes the first refresh token of a sign-in by person, which is recorded by whoever checked it. f.ID is made here.

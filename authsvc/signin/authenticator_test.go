@@ -107,7 +107,7 @@ func (a *authenticator) register(options json.RawMessage) json.RawMessage {
 		a.t.Fatal(err)
 	}
 	data := append(a.data(a.flags|newKeyInside), make([]byte, 16)...) // no model
-	data = binary.BigEndian.AppendUint16(data, uint16(len(a.id)))     //nolint:gosec // 32
+	data = binary.BigEndian.AppendUint16(data, uint16(len(a.id)))
 	data = append(append(data, a.id...), public...)
 	object, err := cbor.Marshal(map[string]any{"fmt": "none", "attStmt": map[string]any{}, "authData": data})
 	if err != nil {
