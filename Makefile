@@ -49,9 +49,10 @@ demo: setup build ## start Gatehouse with one simulated month in it
 	exec tools/demo.sh $(DATA) $(LISTEN)
 
 # Tests that need PostgreSQL use the one at $$GATEHOUSE_TEST_POSTGRES or 127.0.0.1:5432, those that need MySQL or MariaDB that at
-# $$GATEHOUSE_TEST_MYSQL or 127.0.0.1:3306. They are skipped without one unless CI=true.
+# $$GATEHOUSE_TEST_MYSQL or 127.0.0.1:3306. They are skipped without one unless CI=true, and so is the one that needs a browser.
 .PHONY: test
 test: setup build ## run all tests
+	tools/browser.sh
 	go test -timeout 11m ./...
 
 .PHONY: check
