@@ -27,6 +27,7 @@ import (
 	"gatehouse/internal/edge"
 	"gatehouse/internal/reldb"
 	"gatehouse/internal/reldb/reldbtest"
+	"gatehouse/query"
 	"gatehouse/schema"
 )
 
@@ -100,7 +101,11 @@ func newSite(t *testing.T, change ...func(*dashboards.PagesConfig)) *site {
 	for _, rt := range append(api.Routes(), dashboards.NewPages(config).Routes()...) {
 		r.Handle(rt.Path, rt.Handler).Methods(rt.Method)
 	}
-	r.HandleFunc("/api/openapi.json", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"paths":{}}`) })
+	described, err := query.OpenAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.HandleFunc("/api/openapi.json", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(described) })
 	r.Handle("/", dashboards.Handler())
 	r.PathPrefix("/assets/").Handler(dashboards.Handler())
 	server := httptest.NewServer(edge.New(edge.Options{}).Handler(r))

@@ -47,7 +47,7 @@ func showSetUp(v *visit) error {
 	case err != nil:
 		return err
 	}
-	return v.show("setup", "Second factor", func() any {
+	return v.show("setup", "Set up a second factor", func() any {
 		begin := beginForm()
 		if begin.Quiet = secret != ""; begin.Quiet {
 			begin.Button = "Begin anew with another code"

@@ -212,7 +212,7 @@ func TestMarkupIsText(t *testing.T) {
 	b.send("/account/tokens", "name", "T "+markup)
 	check("T " + markup)
 	token := find(b.doc, func(n *html.Node) bool { return attr(n, "id") == "token" })
-	if len(token) != 1 || len(attr(token[0], "value")) < 20 {
+	if len(token) != 1 || len(words(token[0])) < 20 {
 		t.Fatalf("no token is shown:\n%s", b.text)
 	}
 	// With a factor shown in this session, one more is not asked for at once.
@@ -227,7 +227,7 @@ func TestMarkupIsText(t *testing.T) {
 	}
 	b.get("/account")
 	check("T "+markup, "K "+markup)
-	if strings.Contains(b.text, attr(token[0], "value")) {
+	if strings.Contains(b.text, words(token[0])) {
 		t.Error("the token is shown again")
 	}
 	b.do(http.MethodPost, "/account/sessions/end", url.Values{"csrf_token": {b.fields("/account/name").Get("csrf_token")}, "id": {markup}})
@@ -351,7 +351,7 @@ func TestPageHeaders(t *testing.T) {
 			}
 			ids[attr(n, "id")] = true
 		}
-		for _, n := range find(b.doc, func(n *html.Node) bool { return n.Data == "input" || n.Data == "select" }) {
+		for _, n := range find(b.doc, func(n *html.Node) bool { return n.Data == "input" || n.Data == "select" || n.Data == "textarea" }) {
 			kind := attr(n, "type")
 			if kind == "hidden" || kind == "checkbox" {
 				continue

@@ -17,7 +17,7 @@
   };
 
   const $ = (id) => document.getElementById(id);
-  const state = { reports: new Map(), shown: null, back: [], running: null };
+  const state = { reports: new Map(), shown: null, back: [], running: null, me: null }; // me: who is signed in, null with a key
 
   // ---- the form ----
 
@@ -38,6 +38,70 @@
       document.body.append(el("datalist", { id: "zones" }, ...["UTC", ...Intl.supportedValuesOf("timeZone")].map((z) => el("option", { value: z }))));
     }
     buildParams();
+    await signedIn();
+    $(state.me ? "report" : "key").focus();
+  }
+
+  // ---- who is signed in ----
+
+  async function getJSON(path) {
+    const response = await fetch(path, { cache: "no-store", redirect: "error" });
+    return response.ok ? response.json() : null;
+  }
+
+  // signedIn asks whether somebody is signed in with this browser: then reports come by the session, and no key is needed.
+  async function signedIn() {
+    let me = null;
+    try { me = await getJSON("/api/v1/me"); } catch { /* the report says that the server is away */ }
+    if (me && me.next !== "done") return location.assign("/login"); // which knows what is missing
+    state.me = me;
+    $("sign-in").hidden = !!me;
+    for (const id of ["account", "sign-out", "use-key", "company-part"]) $(id).hidden = !me;
+    $("key-part").hidden = !!me;
+    if (!me) return;
+    $("account").textContent = me.name;
+    try { await listCompanies(); } catch { /* as above */ }
+  }
+
+  // listCompanies makes the choice of a company: a list, or with more than one page of them a field that looks for names.
+  async function listCompanies() {
+    const list = await getJSON("/api/v1/companies?limit=500&disabled=false");
+    if (!list) return;
+    if (!list.next_cursor) {
+      $("company").replaceChildren(...list.rows.map((c) => el("option", { value: String(c.id), text: c.name })));
+      if (!list.rows.length) fail({ message: "You belong to no company yet: ask an administrator.", local: true });
+      return;
+    }
+    const found = el("datalist", { id: "companies" });
+    const input = el("input", { id: "company", type: "text", autocomplete: "off", spellcheck: false, placeholder: "part of its name" });
+    input.setAttribute("list", "companies");
+    let wait = 0;
+    input.addEventListener("input", () => {
+      clearTimeout(wait);
+      wait = setTimeout(async () => {
+        const some = await getJSON("/api/v1/companies?limit=20&disabled=false&q=" + encodeURIComponent(input.value)).catch(() => null);
+        if (some) found.replaceChildren(...some.rows.map((c) => el("option", { value: c.name })));
+      }, 200);
+    });
+    $("company").replaceWith(input);
+    document.body.append(found);
+  }
+
+  async function signOut() {
+    try {
+      const me = await getJSON("/api/v1/me"); // for a token that is good now
+      if (me) await fetch("/api/v1/auth/sign-out", { method: "POST", headers: { "X-CSRF-Token": me.csrf_token }, redirect: "error" });
+      location.assign("/login?done=signedout");
+    } catch {
+      fail({ message: "The server does not answer: you may still be signed in." });
+    }
+  }
+
+  // withKey goes over to a key, for a company of which the signed-in person is no member.
+  function withKey() {
+    state.me = null;
+    $("key-part").hidden = false;
+    for (const id of ["use-key", "company-part"]) $(id).hidden = true;
     $("key").focus();
   }
 
@@ -102,7 +166,7 @@
     const params = {};
     for (const [name, values] of rawValues()) params[name] = values.join(",");
     if (params.to) params.to = dayAfter(params.to); // the API's to is not part of the range
-    return { path: current().path, params };
+    return { path: current().path, params, company: state.me ? $("company").value.trim() : "" };
   }
 
   function dayAfter(date) {
@@ -114,17 +178,18 @@
   // ---- asking ----
 
   async function ask(request, extra = {}) {
-    const key = $("key").value.trim();
-    if (!key) throw { message: "Paste an API key with the scope read first.", errors: [{ field: "key", message: "is missing" }], local: true };
+    const key = state.me ? "" : $("key").value.trim();
+    if (!key && !state.me) throw { message: "Sign in, or paste an API key with the scope read first.", errors: [{ field: "key", message: "is missing" }], local: true };
     if (/[^\x21-\x7e]/.test(key)) throw { message: "This is not an API key: it contains spaces or characters that keys do not have.", errors: [{ field: "key", message: "is not a key" }], local: true };
     state.running?.abort();
     const abort = state.running = new AbortController();
     busy(true);
     try {
       const query = new URLSearchParams({ ...request.params, ...extra });
+      if (request.company) query.set("company", request.company);
       let response;
       try {
-        response = await fetch(request.path + "?" + query, { headers: { "X-API-Key": key }, signal: abort.signal, credentials: "omit", cache: "no-store", redirect: "error" });
+        response = await fetch(request.path + "?" + query, { headers: key ? { "X-API-Key": key } : {}, signal: abort.signal, credentials: key ? "omit" : "same-origin", cache: "no-store", redirect: "error" });
       } catch (err) {
         if (err.name === "AbortError") throw err;
         throw { message: "The server does not answer. Check the connection and try again." };
@@ -191,7 +256,8 @@
     const list = err.errors || (err.field ? [{ field: err.field, message: err.message }] : []);
     if (err.local || list.length === 0) parts.push(el("p", { text: sentence(err.message || "Something went wrong in this page: " + err) }));
     else parts.push(el("ul", {}, ...list.map((e) => el("li", { text: labelOf(e.field) + ": " + e.message }))));
-    if (err.status === 401) parts.push(el("p", { text: "Check the API key: a wrong, revoked or expired key is refused." }));
+    if (err.status === 401 && state.me) parts.push(el("p", {}, "Your sign-in has ended: ", el("a", { href: "/login", text: "sign in again" }), "."));
+    else if (err.status === 401) parts.push(el("p", { text: "Check the API key: a wrong, revoked or expired key is refused." }));
     if (err.retry) parts.push(el("p", { text: "Try again in " + err.retry + " seconds." }));
     if (err.status >= 500 && err.request_id) parts.push(el("p", { text: "For the administrator: request " + err.request_id }));
     box.replaceChildren(...parts);
@@ -199,13 +265,13 @@
     $("status").textContent = "";
     let first = null;
     for (const e of list) {
-      const node = $(e.field) && e.field === "key" ? $("key") : $("p-" + e.field);
+      const node = ["key", "company"].includes(e.field) ? $(e.field) : $("p-" + e.field);
       if (!node) continue;
       node.setAttribute("aria-invalid", "true");
       if (node.closest("details")) node.closest("details").open = true;
       first = first || node;
     }
-    if (!first && err.status === 401) { first = $("key"); first.setAttribute("aria-invalid", "true"); }
+    if (!first && err.status === 401 && !state.me) { first = $("key"); first.setAttribute("aria-invalid", "true"); }
     (first || box).focus();
   }
 
@@ -258,7 +324,7 @@
     if (box.hidden) return;
     const coverage = state.reports.get(REPORTS + "coverage");
     if (report === coverage) {
-      box.replaceChildren(el("p", { text: "No computer was heard in this range or in the 90 days before it. Nothing arrives: check that agents send, and that this key belongs to their company." }));
+      box.replaceChildren(el("p", { text: "No computer was heard in this range or in the 90 days before it. Nothing arrives: check that agents send, and that they send for this company." }));
       return;
     }
     const lead = report.name === "signed-in" ? "Nobody was signed in as far as is known: blind or quiet?" : "No events in this range: blind or quiet?";
@@ -267,7 +333,7 @@
       const params = {};
       for (const name of ["from", "to", "tz", "site", "computer"]) if (request.params[name]) params[name] = request.params[name];
       if (request.params.at) params.to = request.params.at;
-      show({ path: coverage.path, params }, { keepOld: true });
+      show({ path: coverage.path, params, company: request.company }, { keepOld: true });
     });
     box.replaceChildren(el("p", { text: lead + " Coverage tells which computers were heard, and which were silent." }), button);
   }
@@ -281,7 +347,7 @@
     button.addEventListener("click", () => {
       const params = Object.fromEntries(url.searchParams);
       if (state.shown.request.params.tz) params.tz = state.shown.request.params.tz;
-      show({ path: EVENTS, params: { ...params, type: "all", account: "all" } }, { keepOld: true });
+      show({ path: EVENTS, params: { ...params, type: "all", account: "all" }, company: state.shown.request.company }, { keepOld: true });
     });
     return button;
   }
@@ -294,7 +360,7 @@
   $("reset").addEventListener("click", () => { clearErrors(); buildParams(false); });
   $("next").addEventListener("click", () => {
     const { request, answer } = state.shown;
-    show({ path: request.path, params: { ...request.params, cursor: answer.next_cursor } }, { keepOld: true });
+    show({ path: request.path, params: { ...request.params, cursor: answer.next_cursor }, company: request.company }, { keepOld: true });
   });
   $("back").addEventListener("click", () => {
     if (!state.back.length) return;
@@ -304,6 +370,8 @@
     render();
     $("result").focus();
   });
+  $("sign-out").addEventListener("click", signOut);
+  $("use-key").addEventListener("click", withKey);
   $("forget").addEventListener("click", () => {
     state.running?.abort();
     $("key").value = "";
