@@ -56,6 +56,9 @@ func (s *Store) ListUsers(ctx context.Context, actor *Actor, want UserFilter, pa
 	if err != nil {
 		return UserList{}, err
 	}
+	if page.Total && out.Total == 0 {
+		return out, nil // else all are looked through a second time
+	}
 	if after != nil {
 		f.add("u.username_key > ?", after[0])
 	}
