@@ -116,7 +116,7 @@ func (c *call) signedIn(result signin.Result) (any, error) {
 	c.api.sessions.SetCookie(c.w, c.session)
 	if result.Device != "" {
 		o := c.session.Options
-		http.SetCookie(c.w, &http.Cookie{
+		http.SetCookie(c.w, &http.Cookie{ //nolint:gosec // Secure is that of the session: set for every request by HTTPS
 			Name: hostOnly(deviceCookie, o.Secure), Value: result.Device, Path: "/", MaxAge: int(signin.DeviceLifetime / time.Second),
 			HttpOnly: true, Secure: o.Secure, SameSite: http.SameSiteStrictMode,
 		})
