@@ -27,7 +27,7 @@ func TestGoodFile(t *testing.T) {
 	want.ClickHouse.URL, want.ClickHouse.Cluster = "https://u:p@ch.example:8443", "main"
 	want.Ingest.MaxBytes, want.Ingest.BlockDelay = 3<<19, 250*time.Millisecond
 	want.Server.CertFile, want.Server.KeyFile = "testdata/tls/cert.pem", "/etc/gatehouse/key.pem"
-	want.Session.CookieSecure, want.Session.CookieSameSite, want.Session.Store = "false", "strict", "redis"
+	want.Session.CookieSecure, want.Session.CookieSameSite, want.Session.Store = "false", "lax", "redis"
 	want.Cache.RedisURL = "rediss://:pw@cache.example:6380/2"
 	want.Security.SecretKey, want.Security.HSTSMaxAge = "0123456789abcdef0123456789abcdef", 720*time.Hour
 	want.Security.AllowedHosts = []string{"logons.example.org", "*.example.net", "10.0.0.7"}

@@ -266,6 +266,9 @@ func (c *Config) checkTogether() []string {
 	if c.OIDC.Issuer != "" && !slices.Contains(c.OIDC.Scopes, "openid") {
 		problems = append(problems, "[oidc] scopes lacks openid, without which the provider tells nobody's identity")
 	}
+	if c.OIDC.Issuer != "" && c.Session.CookieSameSite == "strict" {
+		problems = append(problems, "[session] cookie_samesite strict does not go with [oidc]: browsers would come back from the provider without their session; use lax")
+	}
 	if c.ClickHouse.Cluster != "" && c.ClickHouse.URL == "" {
 		problems = append(problems, "[clickhouse] cluster needs url: the embedded engine has no cluster")
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/oidc"
@@ -16,9 +15,6 @@ func (s *server) identityProvider() (signin.Provider, authsvc.IdentityRules, err
 	c := &s.cfg.OIDC
 	if c.Issuer == "" {
 		return nil, authsvc.IdentityRules{}, nil
-	}
-	if sameSite(s.cfg.Session.CookieSameSite) == http.SameSiteStrictMode {
-		return nil, authsvc.IdentityRules{}, fmt.Errorf("[session] cookie_samesite strict keeps people from coming back from the identity provider of [oidc]: set it to lax")
 	}
 	rules := authsvc.IdentityRules{CompanyClaim: c.CompanyClaim != "", SignUp: c.AllowSignUp}
 	for _, m := range c.Mappings {

@@ -26,9 +26,8 @@ func TestIdentityProvider(t *testing.T) {
 		t.Errorf("%v, %+v, %v", p, rules, err)
 	}
 	for want, change := range map[string]func(*config.Config){
-		"cookie_samesite": func(c *config.Config) { c.Session.CookieSameSite = "strict" },
-		"must be one of":  func(c *config.Config) { c.OIDC.Mappings[1].Role = "Boss" },
-		"company_claim":   func(c *config.Config) { c.OIDC.Mappings = []config.Mapping{{Value: "a", Role: "CompanyAdmin"}} },
+		"must be one of": func(c *config.Config) { c.OIDC.Mappings[1].Role = "Boss" },
+		"company_claim":  func(c *config.Config) { c.OIDC.Mappings = []config.Mapping{{Value: "a", Role: "CompanyAdmin"}} },
 	} {
 		if p, _, err := set(change).identityProvider(); p != nil || err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, %v, want an error with %q", p, err, want)
