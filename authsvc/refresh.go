@@ -63,7 +63,7 @@ const (
 func newFamily(now time.Time) string {
 	var id [16]byte
 	binary.BigEndian.PutUint64(id[:], uint64(now.UnixMilli())<<16)
-	_, _ = rand.Read(id[6:])                                       // it cannot fail
+	_, _ = rand.Read(id[6:]) // it cannot fail
 	return hex.EncodeToString(id[:])
 }
 
