@@ -37,7 +37,7 @@ func chromium(t *testing.T) string {
 // window is a real browser. Whatever it complains of in its console, such as what the pages' policy has kept from running, fails the test.
 type window struct {
 	t    *testing.T
-	ctx  context.Context //nolint:containedctx // of the browser
+	ctx  context.Context // of the browser
 	site *site
 
 	mu         sync.Mutex

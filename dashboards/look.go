@@ -68,7 +68,7 @@ func (v *visit) show(name, title string, page func() any) error {
 	if err != nil {
 		return err
 	}
-	seen := view{Base: v.base(), Title: title, CSRF: csrf, Notice: notices[v.r.URL.Query().Get("done")], Page: page()}
+	seen := view{Base: v.base(), Title: title, CSRF: csrf, Notice: notice(v.r.URL.Query().Get("done")), Page: page()}
 	if actor := v.Actor(); actor.Stage != authsvc.StageNobody {
 		seen.Leave = v.filled(form{Name: "leave", Action: "/logout", Button: "Sign out", Quiet: true})
 		if actor.Stage == authsvc.StageDone {
@@ -88,19 +88,33 @@ func (v *visit) show(name, title string, page func() any) error {
 	return nil
 }
 
-// notices are what pages say after something was done, by the word in their address.
-var notices = map[string]string{
-	"name":      "Your name is changed.",
-	"password":  "Your password is changed. Your other sessions and the programs that were signed in for you have ended.",
-	"app":       "The authenticator app is set up.",
-	"no-app":    "The authenticator app is removed.",
-	"passkey":   "The passkey is added.",
-	"no-key":    "The passkey is removed.",
-	"session":   "The session has ended.",
-	"sessions":  "Your other sessions, and the programs that were signed in for you, have ended.",
-	"no-token":  "The token is revoked.",
-	"program":   "The program is signed out.",
-	"signedout": "You are signed out.",
+// notice is what a page says after something was done, by the word in its address; empty for any other word.
+func notice(done string) string {
+	switch done {
+	case "name":
+		return "Your name is changed."
+	case "password":
+		return "Your password is changed. Your other sessions and the programs that were signed in for you have ended."
+	case "app":
+		return "The authenticator app is set up."
+	case "no-app":
+		return "The authenticator app is removed."
+	case "passkey":
+		return "The passkey is added."
+	case "no-key":
+		return "The passkey is removed."
+	case "session":
+		return "The session has ended."
+	case "sessions":
+		return "Your other sessions, and the programs that were signed in for you, have ended."
+	case "no-token":
+		return "The token is revoked."
+	case "program":
+		return "The program is signed out."
+	case "signedout":
+		return "You are signed out."
+	}
+	return ""
 }
 
 // sentence makes a message, which begins in lower case as errors do, a sentence.
