@@ -18,7 +18,7 @@ import (
 var totalsSQL string
 
 // TotalsSpec is the totals report's parameters.
-var TotalsSpec = &Spec{Name: "totals", Params: []string{"company", "tz", "format", "from", "to", "site", "user", "computer"}}
+var TotalsSpec = &Spec{Name: "totals", Params: common}
 
 // TotalsReport is a company in a few figures.
 type TotalsReport struct {
@@ -37,7 +37,8 @@ type TotalsReport struct {
 	FirstEvent      *time.Time `json:"first_event"`
 	LastEvent       *time.Time `json:"last_event"`
 	// Rows are the events by type; types without an event are left out.
-	Rows []TypeCount `json:"rows"`
+	Rows       []TypeCount `json:"rows"`
+	NextCursor string      `json:"next_cursor,omitempty"`
 }
 
 // TypeCount is how many events there were of a type.
@@ -59,6 +60,7 @@ func (r *Reports) Totals(ctx context.Context, c Company, p Params) (*TotalsRepor
 	if err := parts.Wait(); err != nil {
 		return nil, err
 	}
+	report.Rows, report.NextCursor = Page(p, report.Rows)
 	return report, nil
 }
 
