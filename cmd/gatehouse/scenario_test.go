@@ -105,9 +105,6 @@ var scenarios = []scenario{
 	{"POST /api/v1/auth/register", "", registerAs, "                               403   403   403   403    403   403    403      403     403"},
 	{"POST /api/v1/auth/token", "", signInAs, "                                    200   200   200   200    200   200    200      200     200"},
 	{"POST /api/v1/auth/refresh", "", `{"refresh_token":"none"}`, "                401   401   401   401    401   401    401      401     401"},
-	// No identity provider is set up here; the flow with one has a test of its own.
-	{"GET /api/v1/auth/oidc", "", "", "                                            404   404   404   404    404   404    404      404     403"},
-	{"GET /api/v1/auth/oidc/callback", "", "", "                                   404   404   404   404    404   404    404      404     403"},
 
 	// One's own account.
 	{"GET /api/v1/me", "", "", "                                                   401   200   200   200    200   200    401      200     200"},
