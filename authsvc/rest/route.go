@@ -326,6 +326,10 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if code == event.CodeForbidden {
 		a.log.LogAttrs(r.Context(), slog.LevelWarn, "a request was refused", append(ofRequest(r), slog.String("reason", body.Message))...)
 	}
+	if edge.WantsPage(r) {
+		edge.Fail(w, r, code.Status(), string(code), body.Message)
+		return
+	}
 	a.write(w, r, code.Status(), body)
 }
 

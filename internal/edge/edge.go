@@ -223,8 +223,12 @@ func LimitBody(next http.Handler, limit int64, except func(*http.Request) bool) 
 	})
 }
 
-// wantsPage tells whether whoever asks is a person with a browser: then an error is a page.
-func wantsPage(r *http.Request) bool {
+// WantsPage tells whether whoever asks is a person with a browser: then an error is a page. Under /api/ that is so only where the browser
+// itself says that it is to show the answer, as when an identity provider sends somebody back.
+func WantsPage(r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Dest") == "document" {
+		return true
+	}
 	path := r.URL.Path
 	return path != "/api" && !strings.HasPrefix(path, "/api/") && strings.Contains(r.Header.Get("Accept"), "text/html")
 }

@@ -193,16 +193,18 @@ func TestFailForms(t *testing.T) {
 		Fail(w, r, http.StatusForbidden, "forbidden", `you may not see <b>this</b> & "that"`)
 	}))
 	for _, c := range []struct {
-		path, accept, kind string
+		path, accept, dest, kind string
 	}{
-		{"/x", "text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"},
-		{"/x", "*/*", "application/json; charset=utf-8"},
-		{"/x", "", "application/json; charset=utf-8"},
-		{"/api/x", "text/html", "application/json; charset=utf-8"},
-		{"/api", "text/html", "application/json; charset=utf-8"},
-		{"/apix", "text/html", "text/html; charset=utf-8"},
+		{"/x", "text/html,application/xhtml+xml,*/*;q=0.8", "", "text/html; charset=utf-8"},
+		{"/x", "*/*", "", "application/json; charset=utf-8"},
+		{"/x", "", "", "application/json; charset=utf-8"},
+		{"/api/x", "text/html", "", "application/json; charset=utf-8"},
+		{"/api", "text/html", "", "application/json; charset=utf-8"},
+		{"/apix", "text/html", "", "text/html; charset=utf-8"},
+		{"/api/x", "text/html", "document", "text/html; charset=utf-8"},
+		{"/api/x", "*/*", "empty", "application/json; charset=utf-8"},
 	} {
-		w := serve(t, h, get(t, c.path, "Accept", c.accept))
+		w := serve(t, h, get(t, c.path, "Accept", c.accept, "Sec-Fetch-Dest", c.dest))
 		body := w.Body.String()
 		if w.Code != 403 || w.Header().Get("Content-Type") != c.kind || !strings.Contains(body, w.Header().Get("X-Request-Id")) || strings.Contains(body, "<b>") {
 			t.Errorf("%s for %q: %d %s\n%s", c.path, c.accept, w.Code, w.Header().Get("Content-Type"), body)

@@ -22,7 +22,7 @@ func Fail(w http.ResponseWriter, r *http.Request, status int, code, message stri
 	h := w.Header()
 	h["Cache-Control"], h["X-Content-Type-Options"] = noStore, sniff
 	var body []byte
-	if wantsPage(r) {
+	if WantsPage(r) {
 		h["Content-Type"] = []string{"text/html; charset=utf-8"}
 		body = fmt.Appendf(nil, page, status, html.EscapeString(http.StatusText(status)), html.EscapeString(sentence(message)), html.EscapeString(id), html.EscapeString(FromContext(r.Context()).Prefix+"/"))
 	} else {
