@@ -110,13 +110,16 @@ func TestNoEscalation(t *testing.T) {
 			}
 		}
 	})
+	t.Logf("acts that succeeded: %v", succeeded)
+	if testing.Short() {
+		return // too few runs for each act to be allowed at least once
+	}
 	// A search in which nothing is ever allowed finds nothing.
 	for _, name := range []string{"create", "reset", "set"} {
 		if succeeded[name] == 0 {
 			t.Errorf("%s never succeeded in the whole search", name)
 		}
 	}
-	t.Logf("acts that succeeded: %v", succeeded)
 }
 
 // populate makes one GlobalAdmin and some others, one of whom is the attacker.
