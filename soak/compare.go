@@ -40,7 +40,8 @@ func takeSnapshot(ctx context.Context, client *http.Client, base, key string, pa
 	shot := snapshot{}
 	for path, methods := range api.Paths {
 		get, ok := methods["get"]
-		if !ok || !strings.HasPrefix(path, "/api/v1/") || strings.Contains(path, "{") || path == "/api/v1/reports" {
+		events := path == "/api/v1/events" || strings.HasPrefix(path, "/api/v1/reports/")
+		if !ok || !events || strings.Contains(path, "{") {
 			continue
 		}
 		q := url.Values{}

@@ -85,11 +85,14 @@ type reading struct {
 	sure  bool // and no reader could see it otherwise
 }
 
+// byteOrderMark is what some programs write before UTF-8.
+const byteOrderMark = "\xef\xbb\xbf"
+
 // readPlainly reads one event with encoding/json and event.Fields: the oracle
 // for what the server may take. Members of the same field twice, and text that is not
 // UTF-8, are read differently by honest readers: then it is not sure.
 func readPlainly(body []byte, o *event.ParseOptions) reading {
-	body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	sure := utf8.Valid(body) && !bytes.Contains(bytes.ToLower(body), []byte(`\ud`))

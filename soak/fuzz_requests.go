@@ -290,8 +290,12 @@ func (f *fuzzer) lines(r *rand.Rand, body []byte) probe {
 		if bytes.ContainsAny(line, "\n\r") || len(bytes.TrimSpace(line)) == 0 {
 			continue // then it is another number of lines
 		}
+		w := readPlainly(line, f.options())
+		if len(text) > 0 && bytes.HasPrefix(line, []byte(byteOrderMark)) {
+			w = reading{sure: true} // a mark may stand before the whole, and nowhere else
+		}
 		text = append(append(text, line...), '\n')
-		want = append(want, readPlainly(line, f.options()))
+		want = append(want, w)
 	}
 	if len(want) == 0 {
 		return f.single(body)
