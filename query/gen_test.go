@@ -128,7 +128,7 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 			LocalIP: addrOf(t), SourceIP: addrOf(t),
 			Channel: oneOf(t, []string{"", "Security", "System"}), Domain: oneOf(t, []string{"", "CORP", "Élan"}),
 		}
-		if event.Fold(e.User) == "ann" && t.coin() {
+		if (event.Fold(e.User) == "ann" || e.User == testSID) && t.coin() {
 			e.SID = testSID
 		}
 		if t.coin() { // many of those that reports are about
@@ -163,9 +163,10 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 func genGuesses(t *draw, c Company, start int64, seen map[event.ID]bool) []event.Event {
 	var out []event.Event
 	from, few := addrOf(t), t.between(1, 5)
+	step := oneOf(t, []int{0, 500, 1000, 15_000, 20_000, 30_000, 60_000, 150_000, 300_000}) // windows end on them too
 	for i := range t.between(2, 12) {
 		e := event.Event{
-			CompanyID: c.ID, SiteID: 1, Time: start + int64(i*t.between(0, 90_000)), Type: event.LogonFailed, User: testUsers[t.between(0, few)*3%len(testUsers)],
+			CompanyID: c.ID, SiteID: 1, Time: start + int64(i*step), Type: event.LogonFailed, User: testUsers[t.between(0, few)*3%len(testUsers)],
 			Computer: oneOf(t, testComputers), LogonType: 3, SourceIP: from, LocalIP: addrOf(t), SubStatus: oneOf(t, testStatuses),
 		}
 		e.Received = e.Time

@@ -62,6 +62,11 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 			e.RecordID = uint64(i + 1)
 		}
 		out = append(out, e)
+		if e.LinkedLogonID != 0 && r.IntN(2) == 0 { // what UAC writes beside it, at once or a moment later
+			twin := e
+			twin.LogonID, twin.LinkedLogonID, twin.Elevated, twin.Time = e.LinkedLogonID, e.LogonID, !e.Elevated, e.Time+int64(r.IntN(2))
+			out = append(out, twin)
+		}
 	}
 	r.Shuffle(len(out), func(a, b int) { out[a], out[b] = out[b], out[a] })
 	return out
@@ -113,19 +118,23 @@ func TestSessionsEqualReference(t *testing.T) {
 			for range 2 {
 				from := base.Add(time.Duration(r.IntN(30)-5) * time.Hour)
 				p := Params{From: from, To: from.Add(time.Duration(1+r.IntN(120)) * time.Hour), Location: c.Location, Limit: MaxLimit}
-				compareSessions(t, reports, c, p, events, now)
-				compareFiltered(t, reports, c, p, events, now, r)
+				sessions := compareSessions(t, reports, c, p, events, now)
+				for range 4 {
+					compareFiltered(t, reports, c, p, events, sessions, now, r)
+				}
 			}
 		})
 	}
 }
 
-func compareSessions(t *testing.T, reports *Reports, c Company, p Params, events []event.Event, now time.Time) {
+// compareSessions asks for all sessions of a range, and gives them with those around it.
+func compareSessions(t *testing.T, reports *Reports, c Company, p Params, events []event.Event, now time.Time) []refSession {
 	t.Helper()
 	ctx := context.Background()
 	from, to := p.From.UnixMilli(), p.To.UnixMilli()
 	var want []refSession
-	for _, s := range referenceSessions(events, from-SessionLookaround.Milliseconds(), to+SessionLookaround.Milliseconds(), now.UnixMilli(), c.MaxSession.Milliseconds()) {
+	all := referenceSessions(events, from-SessionLookaround.Milliseconds(), to+SessionLookaround.Milliseconds(), now.UnixMilli(), c.MaxSession.Milliseconds())
+	for _, s := range all {
 		if s.touches(from, to) {
 			want = append(want, s)
 		}
@@ -163,26 +172,31 @@ func compareSessions(t *testing.T, reports *Reports, c Company, p Params, events
 	}
 	diffLines(t, events, describe, have)
 	compareTimeSpent(t, reports, c, p, want)
-	comparePeak(t, reports, c, p, want)
+	comparePeak(t, reports, c, p, all)
+	return all
 }
 
 // compareFiltered asks for some of the sessions: filters choose among them and change
 // none. It also asks who was signed in at an instant.
-func compareFiltered(t *testing.T, reports *Reports, c Company, p Params, events []event.Event, now time.Time, r *rand.Rand) {
+func compareFiltered(t *testing.T, reports *Reports, c Company, p Params, events []event.Event, sessions []refSession, now time.Time, r *rand.Rand) {
 	t.Helper()
-	some := events[r.IntN(len(events))]
-	p.Computer = event.Fold(some.Computer)
+	some := sessions[r.IntN(len(sessions))]
+	p.Computer = some.computer
 	if r.IntN(2) == 0 {
-		p.User = event.Fold(some.User) // or all of the computer's people, where it was the computer's own
+		p.User = some.user
 	}
 	if r.IntN(2) == 0 {
-		p.Site = some.SiteID
+		p.Site = some.site
 	}
 	mine := func(s *refSession) bool {
 		return s.computer == p.Computer && (p.User == "" || s.user == p.User) && (p.Site == 0 || s.site == p.Site)
 	}
-	// An instant at which something happened, or one beside it.
-	p.At = time.UnixMilli(some.Time + int64(r.IntN(3)-1))
+	// An instant at which something happened to it, or one beside that.
+	instants := []int64{some.start, some.until}
+	for _, i := range some.active {
+		instants = append(instants, i.start, i.end)
+	}
+	p.At = time.UnixMilli(instants[r.IntN(len(instants))] + int64(r.IntN(3)-1))
 	if p.At.After(now) {
 		p.At = now
 	}
@@ -190,7 +204,7 @@ func compareFiltered(t *testing.T, reports *Reports, c Company, p Params, events
 	var want, have []string
 	for _, s := range referenceSessions(events, at-around, at+1+around, now.UnixMilli(), c.MaxSession.Milliseconds()) {
 		if mine(&s) && s.start <= at && (s.until > at || s.reason == "open") {
-			paused := at != s.start && !slices.ContainsFunc(s.active, func(i refInterval) bool {
+			paused := s.until > s.start && !slices.ContainsFunc(s.active, func(i refInterval) bool {
 				return i.start <= at && (at < i.end || (at == i.end && at == now.UnixMilli()))
 			})
 			want = append(want, fmt.Sprintf("%s %s %d paused %t", s.computer, s.user, s.start, paused))
@@ -382,6 +396,19 @@ func comparePeak(t *testing.T, reports *Reports, c Company, p Params, sessions [
 				peakPeople, peopleAt = people, e.t
 			}
 		}
+	}
+	var in, off uint64
+	for _, s := range sessions {
+		inside := func(t int64) bool { return t >= p.From.UnixMilli() && t < p.To.UnixMilli() }
+		if s.signedIn && inside(s.start) {
+			in++
+		}
+		if s.reason == "logoff" && inside(s.until) {
+			off++
+		}
+	}
+	if got.SignIns != in || got.SignOffs != off {
+		t.Fatalf("reference %d sign-ins, %d sign-offs; SQL %d, %d", in, off, got.SignIns, got.SignOffs)
 	}
 	if got.PeakSessions != uint64(peak) || got.PeakUsers != uint64(peakPeople) {
 		t.Fatalf("peak: reference %d sessions, %d people; SQL %d, %d", peak, peakPeople, got.PeakSessions, got.PeakUsers)

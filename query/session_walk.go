@@ -81,7 +81,7 @@ func (s *span) activeMS() (sum int64) {
 
 // pausedAt tells whether a session was paused at an instant that lies in it.
 func (s *span) pausedAt(at int64) bool {
-	return at != s.start && !slices.ContainsFunc(s.active, func(i interval) bool {
+	return s.until > s.start && !slices.ContainsFunc(s.active, func(i interval) bool {
 		return i.start <= at && (at < i.end || (at == i.end && at == s.until)) // the last: active until now
 	})
 }
