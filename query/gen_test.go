@@ -128,6 +128,9 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 			LocalIP: addrOf(t), SourceIP: addrOf(t),
 			Channel: oneOf(t, []string{"", "Security", "System"}), Domain: oneOf(t, []string{"", "CORP", "Élan"}),
 		}
+		if len(out) > 0 && t.between(0, 3) == 0 { // at the moment of another one
+			e.Time = out[t.between(0, len(out)-1)].Time
+		}
 		if (event.Fold(e.User) == "ann" || e.User == testSID) && t.coin() {
 			e.SID = testSID
 		}

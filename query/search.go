@@ -1,10 +1,13 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	_ "embed" // the statement
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -14,6 +17,13 @@ import (
 
 //go:embed search.sql
 var searchSQL string
+
+// The orders that may stand in the statement.
+const (
+	orderMark   = "/*order*/"
+	orderByTime = "toDate(time) DESC, time DESC"
+	orderExact  = orderByTime + ", computer DESC, user DESC, type DESC, logon_id DESC, record_id DESC, event_id DESC, content_hash DESC"
+)
 
 // SearchSpec is the event search's parameters.
 var SearchSpec = &Spec{
@@ -77,9 +87,10 @@ type EventRow struct {
 }
 
 // searchWindows are the stretches of time in which a page is looked for, the newest
-// first, and what is left of the range after them: a page of a busy company is found in
-// the first one, whatever the range. Each costs planning, and a longer one reading.
-var searchWindows = []time.Duration{24 * time.Hour, 3 * 24 * time.Hour, 24 * 24 * time.Hour, 192 * 24 * time.Hour}
+// first, and what is left of the range after them. A page of a busy company is found in
+// the first one, whatever the range: it reaches back over a weekend. Each costs planning,
+// and a longer one reading.
+var searchWindows = []time.Duration{3 * 24 * time.Hour, 24 * 24 * time.Hour, 192 * 24 * time.Hour}
 
 // Search finds events, newest first.
 func (r *Reports) Search(ctx context.Context, c Company, p Params) (*SearchReport, error) {
@@ -107,8 +118,7 @@ func (r *Reports) Search(ctx context.Context, c Company, p Params) (*SearchRepor
 		if before != nil {
 			w.after(before)
 		}
-		w.args["limit"] = p.Limit + 1 - len(rows)
-		found, err := r.events(ctx, c, p, w, sites)
+		found, err := r.newest(ctx, c, p, w, sites, p.Limit+1-len(rows))
 		if err != nil {
 			return nil, err
 		}
@@ -130,7 +140,7 @@ func (r *Reports) Event(ctx context.Context, c Company, p Params, id event.ID) (
 	}
 	w.add("id = unhex({id:String})", "id", id.String())
 	w.args["limit"] = 1
-	rows, err := r.events(ctx, c, p, w, r.siteLabels(ctx, c))
+	rows, err := r.events(ctx, c, p, w, r.siteLabels(ctx, c), orderExact)
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +150,37 @@ func (r *Reports) Event(ctx context.Context, c Company, p Params, id event.ID) (
 	return &EventReport{Company: c.Name, TZ: p.Zone().String(), Event: rows[0]}, nil
 }
 
-func (r *Reports) events(ctx context.Context, c Company, p Params, w *conditions, sites map[uint32]string) ([]EventRow, error) {
+// newest gives the first of the events that fulfil w, newest first, and at most so many;
+// the last of them only tells that there are more.
+func (r *Reports) newest(ctx context.Context, c Company, p Params, w *conditions, sites map[uint32]string, limit int) ([]EventRow, error) {
+	w.args["limit"] = limit
+	rows, err := r.events(ctx, c, p, w, sites, orderByTime)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(rows); n == limit && n > 1 && rows[n-2].e.Time == rows[n-1].e.Time {
+		// The page ends within a millisecond: which of its events belong to it is for the exact order to say.
+		return r.events(ctx, c, p, w, sites, orderExact)
+	}
+	slices.SortFunc(rows, func(a, b EventRow) int {
+		if c := cmp.Compare(b.e.Time, a.e.Time); c != 0 {
+			return c
+		}
+		return compareKeys(&b.e, &a.e)
+	})
+	return rows, nil
+}
+
+// compareKeys compares events of one moment by the rest of the sorting key.
+func compareKeys(a, b *event.Event) int {
+	return cmp.Or(
+		strings.Compare(event.Fold(a.Computer), event.Fold(b.Computer)), strings.Compare(event.Fold(a.User), event.Fold(b.User)), cmp.Compare(a.Type, b.Type),
+		cmp.Compare(a.LogonID, b.LogonID), cmp.Compare(a.RecordID, b.RecordID), cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.ContentHash, b.ContentHash))
+}
+
+func (r *Reports) events(ctx context.Context, c Company, p Params, w *conditions, sites map[uint32]string, order string) ([]EventRow, error) {
 	var rows []EventRow
-	err := r.query(ctx, w.in(searchSQL), w.args, func(q driver.Rows) error {
+	err := r.query(ctx, strings.ReplaceAll(w.in(searchSQL), orderMark, order), w.args, func(q driver.Rows) error {
 		var (
 			e                           event.Event
 			lag                         int64
