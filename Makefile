@@ -13,12 +13,21 @@ LISTEN  ?= 127.0.0.1:8000
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 
-# The binary needs no C compiler and no shared library but the one that the engine loads at run time.
-GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)'
+# The binary needs no C compiler and no shared library but the one that the engine loads at run time. Tests and checks
+# take the same settings: what is tried is what is shipped, and everything is compiled once.
+export CGO_ENABLED := 0
+export GOFLAGS := $(strip $(filter-out -trimpath,$(shell go env GOFLAGS 2>/dev/null)) -trimpath)
+GOBUILD := go build -ldflags '-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)'
 GOTOOL  := go tool -modfile=tools/go.mod
 
 # Packages with goroutines of their own. The race detector makes tests five to ten times slower, so not all run under it.
 RACE ?= ./authsvc/... ./config/... ./event/... ./ingest/... ./internal/... ./schema/... ./spool/...
+
+# How many companies `make soak` tries each report's oracle on.
+ORACLE_CASES ?= 400
+
+# The packages whose tests take longest, so that they begin first and none of them is left to run alone at the end.
+SLOW := ./soak ./ingest ./engine ./query ./bench ./cmd/gatehouse
 
 LIBRARY_STAMP := engine/node_modules/.package-lock.json
 
@@ -53,7 +62,7 @@ demo: setup build ## start Gatehouse with one simulated month in it
 .PHONY: test
 test: setup build ## run all tests
 	tools/browser.sh
-	go test -timeout 11m ./...
+	GATEHOUSE_BIN=$(CURDIR)/bin/gatehouse go test -timeout 11m $(SLOW) ./...
 
 .PHONY: check
 check: setup ## what must hold before a commit: format, vet, linters, race detector
@@ -76,10 +85,10 @@ bench: setup build ## measure throughput and latency, a few minutes
 bench-large: setup build ## the same at 100 million events
 	bin/gatehouse bench --large
 
-# The long form of the tests that kill processes, then every fuzz target in turn.
+# The long form of the tests that kill processes and of the oracles, then every fuzz target in turn.
 .PHONY: soak
 soak: setup build ## kill, resend and fuzz for hours
-	GATEHOUSE_SOAK=1 go test -count=1 -timeout 12h -run 'Soak' -v ./...
+	GATEHOUSE_BIN=$(CURDIR)/bin/gatehouse GATEHOUSE_SOAK=1 GATEHOUSE_ORACLE_CASES=$(ORACLE_CASES) go test -count=1 -timeout 12h -run 'Soak|Oracle|EqualReference' -v ./...
 	tools/fuzz.sh
 
 .PHONY: clean

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +37,12 @@ func (r *Runner) withServer(ctx context.Context, plain bool, fn func(s *Server, 
 	if plain {
 		s.Env["GATEHOUSE_SERVER_TLS"] = "false"
 	}
+	if r.Profiles != "" {
+		if err := os.MkdirAll(r.Profiles, 0o700); err != nil {
+			return errors.Join(err, remove())
+		}
+		s.Args = []string{"--cpu-profile", filepath.Join(r.Profiles, filepath.Base(dir)+".pprof")}
+	}
 	if err := s.Start(ctx); err != nil {
 		return errors.Join(err, remove())
 	}
@@ -60,7 +68,8 @@ func (r *Runner) single(ctx context.Context, plain bool, l *load) (rate float64,
 	err = r.withServer(ctx, plain, func(s *Server, key string) error {
 		requests := l.singles(s.Address(), key)
 		warm := len(requests) / 10
-		if _, _, err := r.sendSingles(ctx, s, requests[:warm]); err != nil {
+		_, warmed, err := r.sendSingles(ctx, s, requests[:warm])
+		if err != nil {
 			return err
 		}
 		serverCPU, engineCPU := cpuTime(s.PID()), cpuTime(s.EnginePID())
@@ -73,7 +82,7 @@ func (r *Runner) single(ctx context.Context, plain bool, l *load) (rate float64,
 		r.Board.Note("%d requests in %s: median %.2f ms, p99 %.2f ms, longest %.2f ms; processor time of the server %.1f µs, of the engine %.1f µs a request",
 			len(latencies), took.Round(time.Millisecond), millis(percentile(latencies, 0.5)), millis(p99), millis(percentile(latencies, 1)),
 			micros(cpuTime(s.PID())-serverCPU, len(latencies)), micros(cpuTime(s.EnginePID())-engineCPU, len(latencies)))
-		return r.countable(ctx, s, key, l, warm+len(latencies))
+		return r.countable(ctx, s, key, l, len(warmed)+len(latencies)) // a slow machine does not come to the end of either
 	})
 	return rate, p99, err
 }

@@ -17,12 +17,13 @@ import (
 // beforehand. It does for a measurement what net/http would, with a third of its
 // processor time: client and server share the machine.
 type rawConn struct {
-	c   net.Conn
-	r   *bufio.Reader
-	buf []byte
+	c     net.Conn
+	r     *bufio.Reader
+	buf   []byte
+	until time.Time // when the connection gives up
 }
 
-// rawPatience is how long one answer may take; longer is a failure of the run.
+// rawPatience is how long one answer may take, and half of it at least; longer is a failure of the run.
 const rawPatience = 60 * time.Second
 
 // maxRawAnswer bounds an answer; a longer one is a failure of the run.
@@ -55,7 +56,7 @@ func (c *rawConn) Close() error { return c.c.Close() }
 // do sends a whole request and gives the status and body of its answer; the
 // body is valid until the next call.
 func (c *rawConn) do(request []byte) (status int, body []byte, err error) {
-	if err := c.c.SetDeadline(time.Now().Add(rawPatience)); err != nil {
+	if err := c.extend(); err != nil {
 		return 0, nil, err
 	}
 	if _, err := c.c.Write(request); err != nil {
@@ -64,9 +65,19 @@ func (c *rawConn) do(request []byte) (status int, body []byte, err error) {
 	return c.read()
 }
 
+// extend sets the deadline of the next answer. Setting it each time would cost two timers a request.
+func (c *rawConn) extend() error {
+	now := time.Now()
+	if c.until.Sub(now) > rawPatience/2 {
+		return nil
+	}
+	c.until = now.Add(rawPatience)
+	return c.c.SetDeadline(c.until)
+}
+
 // send writes a request in two parts; read gives its answer.
 func (c *rawConn) send(head, body []byte) error {
-	if err := c.c.SetDeadline(time.Now().Add(rawPatience)); err != nil {
+	if err := c.extend(); err != nil {
 		return err
 	}
 	parts := net.Buffers{head, body} // one system call where the connection is plain

@@ -52,6 +52,7 @@ type Runner struct {
 	Companies    int           // among which they are
 	Runs         int           // of each report
 	Settle       time.Duration // how long merges may take to come to rest
+	Profiles     string        // where CPU profiles of the servers that take events are put; "": none
 	People       int           // accounts among which lists are made, in a tenth as many companies
 }
 

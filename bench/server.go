@@ -34,6 +34,7 @@ type Server struct {
 	Dir    string            // its data directory
 	Env    map[string]string // its settings, for example GATEHOUSE_SERVER_TLS
 	Listen string            // HOST:PORT; empty: 127.0.0.1 and a free port
+	Args   []string          // further ones of "gatehouse serve"
 
 	mu      sync.Mutex
 	url     string
@@ -92,7 +93,8 @@ func (s *Server) Launch() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(context.Background(), s.Binary, "serve", "--data", s.Dir, "--listen", listen) //nolint:gosec // the caller's own binary
+	args := append([]string{"serve", "--data", s.Dir, "--listen", listen}, s.Args...)
+	cmd := exec.CommandContext(context.Background(), s.Binary, args...) //nolint:gosec // the caller's own binary
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.environ(), log, log
 	err = cmd.Start()
 	err = errors.Join(err, log.Close())

@@ -27,7 +27,7 @@ is short of its target.`
 func newBenchCommand() *cobra.Command {
 	var quick, large, strict bool
 	var only []string
-	var dir, binary string
+	var dir, binary, profiles string
 	var events, rounds int
 	var fill int64
 	cmd := &cobra.Command{
@@ -47,7 +47,7 @@ func newBenchCommand() *cobra.Command {
 			}
 			board := bench.NewBoard(cmd.OutOrStdout())
 			r := bench.NewRunner(binary, board)
-			r.WorkDir, r.Only = dir, only
+			r.WorkDir, r.Only, r.Profiles = dir, only, profiles
 			if large {
 				r.LargeEvents = bench.LargeEvents
 			}
@@ -82,6 +82,7 @@ func newBenchCommand() *cobra.Command {
 	f.StringSliceVar(&only, "only", nil, "measure only these: "+strings.Join(bench.Groups, ", "))
 	f.StringVar(&dir, "dir", "", "where data directories are made (default the system's temporary directory)")
 	f.StringVar(&binary, "binary", "", "the gatehouse to measure (default this one)")
+	f.StringVar(&profiles, "cpu-profiles", "", "put CPU profiles of the servers that take events into this directory (they cost some speed)")
 	f.IntVar(&events, "events", 0, "events of a batch run (default 1000000)")
 	f.IntVar(&rounds, "rounds", 0, "batch runs, of which the median counts (default 3)")
 	f.Int64Var(&fill, "fill", 0, "events in the store when reports are measured (default 10000000)")

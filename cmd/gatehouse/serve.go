@@ -58,7 +58,7 @@ func (c *cli) serverOptions(level slog.Level, logTo io.Writer) (serverOptions, e
 }
 
 func newServeCommand(c *cli) *cobra.Command {
-	var listen string
+	var listen, profile string
 	var plain bool
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -67,7 +67,7 @@ func newServeCommand(c *cli) *cobra.Command {
 		Example: `  gatehouse serve --data /var/lib/gatehouse --listen 0.0.0.0:8000
   gatehouse serve --data ./data --listen 127.0.0.1:0`,
 		Args: exactArgs(0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			o, err := c.serverOptions(slog.LevelInfo, cmd.ErrOrStderr())
 			if err != nil {
 				return err
@@ -85,6 +85,11 @@ func newServeCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			stop, err := startProfile(profile)
+			if err != nil {
+				return errors.Join(err, s.Close())
+			}
+			defer func() { err = errors.Join(err, stop()) }()
 			if err := s.greet(cmd.OutOrStdout()); err != nil {
 				return errors.Join(err, s.Close())
 			}
@@ -98,6 +103,7 @@ func newServeCommand(c *cli) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "HOST:PORT to listen on; port 0 takes a free one (default from the settings, else 127.0.0.1:8000)")
 	cmd.Flags().BoolVar(&plain, "plain-http", false, "serve HTTP without TLS: for measuring, and behind a proxy on the same machine")
+	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write a CPU profile of the server to this file when it ends, for go tool pprof")
 	return cmd
 }
 
