@@ -83,7 +83,7 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 		b.release()
 		return err
 	}
-	if err := in.take(r.Context(), b); err != nil {
+	if err := in.take(b); err != nil {
 		return err // b is not used again: the spool may still hold it
 	}
 	status := http.StatusOK

@@ -44,7 +44,7 @@ func (in *Intake) logEvent(w http.ResponseWriter, r *http.Request, p *Principal,
 		b.release()
 		return rejected, err
 	}
-	if err := in.take(r.Context(), b); err != nil {
+	if err := in.take(b); err != nil {
 		return rejected, err // b is not used again: the spool may still hold it
 	}
 	in.metrics.counted(p, b)

@@ -93,6 +93,7 @@ type Intake struct {
 	clientIP  func(r *http.Request) netip.Addr
 	clock     func() time.Time
 	log       *slog.Logger
+	patience  patience
 	open      budget
 	lastWarn  atomic.Int64 // when a refusal was logged, Unix nanoseconds
 	unwarned  atomic.Int64 // refusals since then that were not
@@ -191,10 +192,6 @@ func retryAfter(err error) int {
 	return 0
 }
 
-// appendPatience is how long the disk may take. Then requests are answered with 503, so that they do
-// not pile up in memory behind a disk that hangs.
-const appendPatience = 30 * time.Second
-
 // admit asks the limiter.
 func (in *Intake) admit(p *Principal, n int) error {
 	if in.limiter == nil || n == 0 {
@@ -208,14 +205,10 @@ func (in *Intake) admit(p *Principal, n int) error {
 }
 
 // take brings b's new events to the spool, all or none, and settles what became of each record.
-func (in *Intake) take(ctx context.Context, b *batch) error {
+func (in *Intake) take(b *batch) error {
 	b.choose(in.recent)
 	if len(b.records) > 0 {
-		// A client that goes away must not leave it open whether its events were taken.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), appendPatience)
-		_, err := in.spool.Append(ctx, b.records...)
-		cancel()
-		if err != nil {
+		if _, err := in.spool.Append(in.patience.context(), b.records...); err != nil {
 			return refusal(err)
 		}
 	}
