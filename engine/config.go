@@ -109,15 +109,15 @@ func (c Config) withDefaults() (Config, error) {
 // defaultMemoryLimit is what the engine may take of this machine.
 func defaultMemoryLimit() int64 {
 	limit := int64(maxMemoryLimit)
-	if total := machineMemory(); total > 0 {
+	if total := MachineMemory(); total > 0 {
 		limit = min(limit, int64(memoryShare*float64(total)))
 	}
 	return max(limit, minMemoryLimit)
 }
 
-// machineMemory is the lesser of the machine's memory and the cgroup's limit,
+// MachineMemory is the lesser of the machine's memory and the cgroup's limit,
 // in bytes; 0 when neither can be read.
-func machineMemory() int64 {
+func MachineMemory() int64 {
 	var total int64
 	if f, err := os.Open("/proc/meminfo"); err == nil {
 		defer func() { _ = f.Close() }()

@@ -47,11 +47,14 @@ const (
 	countDaysSQL = "SELECT company_id, toDate(time) AS day, count() FROM events WHERE (company_id, toDate(time)) IN (%s) GROUP BY company_id, day"
 	dayIDsSQL    = "SELECT company_id, toDate(time) AS day, id FROM events WHERE (company_id, toDate(time)) IN (%s)"
 
+	// wantedTimes comes first: nearly nothing that is asked for is there, and then no other column of what the primary key found is
+	// read or compared. That is a fifteenth of the work.
+	wantedTimes = "time GLOBAL IN (SELECT fromUnixTimestamp64Milli(ms, 'UTC') FROM wanted)"
 	// wantedRows is the sort key's front as the external table `wanted` gives it, so that the primary key finds the granules.
 	wantedRows = "(company_id, toDate(time), computer, time) GLOBAL IN (SELECT company_id, day, computer, fromUnixTimestamp64Milli(ms, 'UTC') FROM wanted)"
-	presentSQL = "SELECT id FROM events WHERE " + wantedRows
+	presentSQL = "SELECT id FROM events PREWHERE " + wantedTimes + " WHERE " + wantedRows
 	// Over whole days there is no need for the computer: numbers alone compare much faster, and choose nearly the same rows.
-	presentInDaysSQL = "SELECT id FROM events WHERE (company_id, toDate(time)) IN (%s) AND (company_id, time) GLOBAL IN (SELECT company_id, fromUnixTimestamp64Milli(ms, 'UTC') FROM wanted)"
+	presentInDaysSQL = "SELECT id FROM events PREWHERE " + wantedTimes + " WHERE (company_id, toDate(time)) IN (%s) AND (company_id, time) GLOBAL IN (SELECT company_id, fromUnixTimestamp64Milli(ms, 'UTC') FROM wanted)"
 
 	// presenceColumns and presenceRows repeat the view presence_mv of package schema; a test holds the two together.
 	presenceColumns = "company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name"

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"gatehouse/engine"
 	"gatehouse/ingest"
 	"gatehouse/internal/pace"
 	"gatehouse/internal/reldb"
@@ -27,11 +28,22 @@ func abandonDelay() time.Duration { return reldb.LockNotice() + outsideSettle + 
 // storeRetry is the pause between tries to prepare an outside store that is away.
 const storeRetry = 5 * time.Second
 
+// seenShare is the part of the machine's memory that the writer may take to tell new events from known ones.
+const seenShare = 64
+
+// seenBudget is that memory in bytes: what is set, else the machine's share.
+func seenBudget(set int64) int {
+	if set == 0 {
+		set = max(ingest.DefaultSeenBudget, engine.MachineMemory()/seenShare)
+	}
+	return int(set)
+}
+
 func (s *server) startWriter(ctx context.Context) error {
 	o := ingest.WriterOptions{
 		Dir:       filepath.Join(s.dataDir, dirWriter),
 		BlockRows: s.cfg.Ingest.BlockRows, BlockDelay: s.cfg.Ingest.BlockDelay, Parallel: s.cfg.Ingest.Writers,
-		Cluster: s.cfg.ClickHouse.Cluster, RetentionMonths: s.cfg.Ingest.RetentionMonths, Logger: s.logger("writer"),
+		SeenBudget: seenBudget(int64(s.cfg.Ingest.DedupeMemory)), Cluster: s.cfg.ClickHouse.Cluster, RetentionMonths: s.cfg.Ingest.RetentionMonths, Logger: s.logger("writer"),
 		OnInsert: func(rows int, took time.Duration) { s.metrics.ObserveInsert(took, rows, nil) },
 		OnResult: s.written,
 	}
