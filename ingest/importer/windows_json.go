@@ -14,25 +14,22 @@ import (
 // windowsFromJSON reads a Windows record in the shapes that collectors give it:
 //   - nested as the XML is, {"Event": {"System": …, "EventData": …}}, with
 //     attributes as "#attributes", "@Name" or plain (evtx_dump, Velociraptor, xmltodict);
-//   - {"winlog": {"event_id": …, "event_data": {…}}} and its older flat form (Winlogbeat);
+//   - {"winlog": {"event_id": …, "event_data": {…}}, "event": {…}, …} and its older flat form (Winlogbeat);
 //   - flat, everything on one level (NXLog and data sets made with it).
 //
 // loc is the zone of times that carry none and nothing to tell it by.
 func windowsFromJSON(obj map[string]any, loc *time.Location) (*event.WindowsRecord, error) {
-	if inner, ok := lookup(obj, "Event"); ok {
-		if m, ok := inner.(map[string]any); ok {
-			obj = m
+	// First: beside winlog stands an "event" of another meaning (the Elastic Common Schema's).
+	if w, ok := lookupObject(obj, "winlog"); ok {
+		return flatRecord(w, obj, loc)
+	}
+	if inner, ok := lookupObject(obj, "Event"); ok {
+		if sys, ok := lookupObject(inner, "System"); ok {
+			return nestedRecord(sys, inner)
 		}
 	}
-	if sys, ok := lookup(obj, "System"); ok {
-		if m, ok := sys.(map[string]any); ok {
-			return nestedRecord(m, obj)
-		}
-	}
-	if w, ok := lookup(obj, "winlog"); ok {
-		if m, ok := w.(map[string]any); ok {
-			return flatRecord(m, obj, loc)
-		}
+	if sys, ok := lookupObject(obj, "System"); ok {
+		return nestedRecord(sys, obj)
 	}
 	return flatRecord(obj, obj, loc)
 }
@@ -50,6 +47,13 @@ func lookup(obj map[string]any, keys ...string) (any, bool) {
 		}
 	}
 	return nil, false
+}
+
+// lookupObject is lookup for an object; what stands there and is none counts as missing.
+func lookupObject(obj map[string]any, key string) (map[string]any, bool) {
+	v, _ := lookup(obj, key)
+	m, ok := v.(map[string]any)
+	return m, ok
 }
 
 // scalar is the text of a string, number or boolean.
