@@ -34,8 +34,9 @@ type batch struct {
 	rejections []rejection // in order
 	accepted   int
 	duplicate  int
-	unknown    int // members that no field goes by
-	unreadable int // records that were not even JSON, or not a frame
+	unknown    int  // members that no field goes by
+	unreadable int  // records that were not even JSON, or not a frame
+	exact      bool // accepted means that ClickHouse does not have it: wished first, then so
 
 	ids  idSet
 	scan jsonScanner
@@ -95,7 +96,7 @@ func (b *batch) release() {
 	clear(b.rejections)
 	b.records, b.rejections = b.records[:0], b.rejections[:0]
 	b.accepted, b.duplicate, b.unknown, b.unreadable = 0, 0, 0, 0
-	b.oldest, b.expired = 0, nil
+	b.oldest, b.expired, b.exact = 0, nil, false
 	b.scan.fields, b.scan.bad, b.ev, b.parse = event.Fields{}, nil, event.Event{}, event.ParseOptions{}
 	batches.Put(b)
 }
@@ -147,6 +148,20 @@ func (b *batch) choose(recent *Recent) {
 		}
 		e.sent = true
 		b.records = append(b.records, b.arena[e.off:e.end:e.end])
+	}
+}
+
+// drop takes out of the chosen those that ClickHouse has.
+func (b *batch) drop(stored map[event.ID]struct{}) {
+	b.records = b.records[:0]
+	for i := range b.entries {
+		e := &b.entries[i]
+		if _, known := stored[e.id]; known && e.sent {
+			e.sent, b.outcomes[e.index] = false, duplicate
+		}
+		if e.sent {
+			b.records = append(b.records, b.arena[e.off:e.end:e.end])
+		}
 	}
 }
 

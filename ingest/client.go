@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/event"
@@ -18,8 +20,10 @@ import (
 // Client sends events to a running server's internal route, over the socket that
 // only trusted local programs can open. It may be used concurrently.
 type Client struct {
-	http *http.Client
-	url  string
+	http  *http.Client
+	base  string
+	query url.Values
+	exact atomic.Bool // see Exact
 	// pause waits before a busy server is tried again.
 	pause func(ctx context.Context, d time.Duration) error
 }
@@ -46,7 +50,36 @@ type ClientRejection struct {
 // socket; base is the server's address as c understands it, for example "http://gatehouse".
 func NewClient(c *http.Client, base, company, site string) *Client {
 	q := url.Values{"company": {company}, "site": {site}}
-	return &Client{http: c, url: base + PathInternalEvents + "?" + q.Encode(), pause: sleep}
+	return &Client{http: c, base: base, query: q, pause: sleep}
+}
+
+// Exact has Send count as accepted only what ClickHouse does not have. Without it, and from
+// the first answer on that ClickHouse had no part in, that is what the server does not remember.
+func (c *Client) Exact() { c.exact.Store(true) }
+
+// IsExact tells whether what Send counted since [Client.Exact] is exact.
+func (c *Client) IsExact() bool { return c.exact.Load() }
+
+// Store gives a name for the tables that events go to and for how long they stay there.
+func (c *Client) Store(ctx context.Context) (string, error) {
+	var answer struct {
+		Store string `json:"store"`
+	}
+	_, err := c.ask(ctx, http.MethodGet, PathInternalStore, nil, &answer)
+	return answer.Store, err
+}
+
+// Stored tells how many of some events, no more than one request takes, are in ClickHouse.
+func (c *Client) Stored(ctx context.Context, events []event.Event) (int, error) {
+	var answer struct {
+		Stored int `json:"stored"`
+	}
+	text, n := appendFrames(nil, events)
+	if n < len(events) {
+		return 0, event.Errorf(event.CodeTooLarge, "%d events are more than one request takes", len(events))
+	}
+	_, err := c.ask(ctx, http.MethodPost, PathInternalStored, text, &answer)
+	return answer.Stored, err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -62,10 +95,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // batchResult is the answer to a batch.
 type batchResult struct {
-	Message   string `json:"message"`
-	Accepted  int    `json:"accepted"`
-	Duplicate int    `json:"duplicate"`
-	Rejected  int    `json:"rejected"`
+	Accepted  int  `json:"accepted"`
+	Duplicate int  `json:"duplicate"`
+	Rejected  int  `json:"rejected"`
+	Exact     bool `json:"exact"`
 	Results   []struct {
 		Index   int    `json:"index"`
 		Status  string `json:"status"`
@@ -86,6 +119,9 @@ func (c *Client) Send(ctx context.Context, events []event.Event) (accepted, dupl
 		out, err := c.post(ctx, text)
 		if err != nil {
 			return accepted, duplicate, rejected, err
+		}
+		if !out.Exact {
+			c.exact.Store(false)
 		}
 		if out.Accepted+out.Duplicate+out.Rejected != len(part) {
 			return accepted, duplicate, rejected, fmt.Errorf("ingest: the server answered for %d of %d events", out.Accepted+out.Duplicate+out.Rejected, len(part))
@@ -116,7 +152,8 @@ func appendFrames(text []byte, events []event.Event) ([]byte, int) {
 // post sends one request, again while the server says that it should be tried again.
 func (c *Client) post(ctx context.Context, text []byte) (*batchResult, error) {
 	for waited := time.Duration(0); ; {
-		out, after, err := c.postOnce(ctx, text)
+		out := new(batchResult)
+		after, err := c.ask(ctx, http.MethodPost, PathInternalEvents, text, out)
 		if err == nil {
 			return out, nil
 		}
@@ -130,37 +167,43 @@ func (c *Client) post(ctx context.Context, text []byte) (*batchResult, error) {
 	}
 }
 
-// postOnce gives a positive duration after which the request should be tried again, if it should.
-func (c *Client) postOnce(ctx context.Context, text []byte) (out *batchResult, after time.Duration, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(text))
+// ask makes one request and reads the answer into out. It gives a positive duration after which
+// the request should be tried again, if it should.
+func (c *Client) ask(ctx context.Context, method, path string, text []byte, out any) (after time.Duration, err error) {
+	q := maps.Clone(c.query)
+	if c.exact.Load() {
+		q.Set("exact", "1")
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path+"?"+q.Encode(), bytes.NewReader(text))
 	if err != nil {
-		return nil, 0, fmt.Errorf("ingest: %w", err)
+		return 0, fmt.Errorf("ingest: %w", err)
 	}
 	req.Header.Set("Content-Type", ContentTypeFrames)
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, 0, fmt.Errorf("ingest: the server did not answer: %w", err)
+		return 0, fmt.Errorf("ingest: the server did not answer: %w", err)
 	}
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxClientAnswer))
 	if err != nil {
-		return nil, 0, fmt.Errorf("ingest: the server's answer broke off: %w", err)
+		return 0, fmt.Errorf("ingest: the server's answer broke off: %w", err)
 	}
-	out = new(batchResult)
-	bad := json.Unmarshal(answer, out)
 	if resp.StatusCode == http.StatusOK {
-		if bad != nil {
-			return nil, 0, fmt.Errorf("ingest: the server's answer is not what it should be: %w", bad)
+		if err := json.Unmarshal(answer, out); err != nil {
+			return 0, fmt.Errorf("ingest: the server's answer is not what it should be: %w", err)
 		}
-		return out, 0, nil
+		return 0, nil
 	}
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
 		after = time.Duration(s) * time.Second
 	}
-	if bad != nil || out.Message == "" {
-		out.Message = resp.Status
+	var refused struct {
+		Message string `json:"message"`
 	}
-	return nil, after, event.Errorf(codeOf(resp.StatusCode), "the server refused the events: %s", out.Message)
+	if json.Unmarshal(answer, &refused) != nil || refused.Message == "" {
+		refused.Message = resp.Status
+	}
+	return after, event.Errorf(codeOf(resp.StatusCode), "the server refused the events: %s", refused.Message)
 }
 
 // codeOf is the code that goes with a status of the intake.

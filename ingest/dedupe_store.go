@@ -56,6 +56,8 @@ const (
 	// Over whole days there is no need for the computer: numbers alone compare much faster, and choose nearly the same rows.
 	presentInDaysSQL = "SELECT id FROM events PREWHERE " + wantedTimes + " WHERE (company_id, toDate(time)) IN (%s) AND (company_id, time) GLOBAL IN (SELECT company_id, fromUnixTimestamp64Milli(ms, 'UTC') FROM wanted)"
 
+	tableSQL = "SELECT toString(uuid) FROM system.tables WHERE database = currentDatabase() AND name = 'events'"
+
 	// presenceColumns and presenceRows repeat the view presence_mv of package schema; a test holds the two together.
 	presenceColumns = "company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name"
 	presenceRows    = "((account = 'user' AND logon_type IN (2, 10, 11, 12, 255) AND type IN ('logon', 'logoff', 'lock', 'unlock', 'disconnect', 'reconnect')) OR type IN ('startup', 'shutdown', 'sleep', 'wake'))"
@@ -93,6 +95,15 @@ func (s *eventStore) query(ctx context.Context, width int, query string, fn func
 		}
 		fn(row)
 	}
+}
+
+func (s *eventStore) table(ctx context.Context) (name string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if err := s.conn.QueryRow(ctx, tableSQL).Scan(&name); err != nil {
+		return "", fmt.Errorf("look up the table of events: %w", err)
+	}
+	return name, nil
 }
 
 func dayList(days []companyDay) string {

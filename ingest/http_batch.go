@@ -23,22 +23,6 @@ func (in *Intake) Events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// InternalEvents is POST /internal/v1/events?company=…&site=…: events in binary
-// frames from trusted local callers. It checks no key; whoever mounts it must see to
-// it that only they reach it. Its limits are what [Client] sends, whatever those of the
-// public routes are set to: an operator who bounds agents does not mean to bound imports.
-func (in *Intake) InternalEvents(w http.ResponseWriter, r *http.Request) {
-	start := in.clock()
-	q := r.URL.Query()
-	p, err := in.internal(r.Context(), q.Get("company"), q.Get("site"))
-	if err == nil {
-		err = in.events(w, r, routeInternal, &p, start, clientBytes, clientBatch, decodeFrames)
-	}
-	if err != nil {
-		in.refuse(w, r, routeInternal, &p, err, start)
-	}
-}
-
 // decoder reads a body into a batch. Its error refuses the request whole.
 type decoder func(b *batch, text []byte) error
 
@@ -76,7 +60,7 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	if err == nil && len(b.outcomes) == 0 {
 		err = errNoRecords
 	}
-	if err == nil {
+	if err == nil && rt != routeInternal { // the rate is that of agents' keys
 		err = in.admit(p, len(b.outcomes))
 	}
 	if err != nil {
@@ -115,6 +99,9 @@ func (b *batch) appendResult(text []byte, all bool) []byte {
 	text = strconv.AppendInt(text, int64(b.duplicate), 10)
 	text = append(text, `,"rejected":`...)
 	text = strconv.AppendInt(text, int64(len(b.rejections)), 10)
+	if b.exact {
+		text = append(text, `,"exact":true`...)
+	}
 	text = append(text, `,"results":[`...)
 	next, first := 0, true
 	for i, out := range b.outcomes {

@@ -54,6 +54,7 @@ type Options struct {
 	Keys     Resolver
 	Limiter  Limiter          // nil: no limits
 	Internal InternalResolver // nil: the internal route takes ids alone
+	Stored   Stored           // nil: local callers are not told what ClickHouse has
 	Recent   *Recent          // nil: one of the default size
 	Metrics  *Metrics         // nil: none
 	Limits   Limits           // zero fields: the defaults
@@ -81,6 +82,7 @@ type Intake struct {
 	keys     Resolver
 	limiter  Limiter
 	internal InternalResolver
+	stored   Stored
 	recent   *Recent
 	metrics  *Metrics
 	limits   Limits
@@ -105,7 +107,7 @@ func NewIntake(o Options) (*Intake, error) {
 		return nil, errors.New("ingest: an intake needs a spool and a resolver of keys")
 	}
 	in := &Intake{
-		spool: o.Spool, keys: o.Keys, limiter: o.Limiter, internal: o.Internal, recent: o.Recent,
+		spool: o.Spool, keys: o.Keys, limiter: o.Limiter, internal: o.Internal, stored: o.Stored, recent: o.Recent,
 		metrics: o.Metrics, limits: o.Limits.orDefault(), ready: o.Ready, behind: o.Behind, clientIP: o.ClientIP, clock: o.Clock, log: o.Log,
 	}
 	in.retention, in.expired = o.RetentionMonths, errExpired(o.RetentionMonths)
@@ -207,6 +209,9 @@ func (in *Intake) admit(p *Principal, n int) error {
 // take brings b's new events to the spool, all or none, and settles what became of each record.
 func (in *Intake) take(b *batch) error {
 	b.choose(in.recent)
+	if b.exact {
+		b.exact = in.dropStored(ctx, b) == nil
+	}
 	if len(b.records) > 0 {
 		if _, err := in.spool.Append(in.patience.context(), b.records...); err != nil {
 			return refusal(err)

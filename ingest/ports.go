@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"gatehouse/event"
 	"gatehouse/spool"
 )
 
@@ -43,6 +44,16 @@ type Resolver interface {
 // records were counted and before any is stored.
 type Limiter interface {
 	Allow(company, site uint32, n int) (ok bool, retryAfter time.Duration)
+}
+
+// Stored tells what ClickHouse has. Implemented by *Lookup.
+type Stored interface {
+	// Find calls found with the identities of those records that are in ClickHouse, and
+	// perhaps with others. The records are as [Appender] takes them.
+	Find(ctx context.Context, records [][]byte, found func(event.ID)) error
+	// Table names the table of events: another name means that what was sent
+	// before is not in it.
+	Table(ctx context.Context) (string, error)
 }
 
 // InternalResolver finds the principal for whom a trusted local caller sends, by the

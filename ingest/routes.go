@@ -12,6 +12,8 @@ const (
 	PathEvents         = "/api/v1/events"
 	PathHealth         = "/api/health"
 	PathInternalEvents = "/internal/v1/events"
+	PathInternalStored = "/internal/v1/events/stored"
+	PathInternalStore  = "/internal/v1/store"
 )
 
 // Mount puts the public routes on r. PathEvents is taken for POST alone: a GET is the
@@ -24,10 +26,12 @@ func (in *Intake) Mount(r *mux.Router) {
 	r.HandleFunc("/readyz", in.Readiness).Methods(http.MethodGet, http.MethodHead)
 }
 
-// MountInternal puts the route for trusted local callers on r, which must be reachable
+// MountInternal puts the routes for trusted local callers on r, which must be reachable
 // for them alone: a unix socket that only the server's user can open.
 func (in *Intake) MountInternal(r *mux.Router) {
 	r.HandleFunc(PathInternalEvents, onlyPost(in.InternalEvents))
+	r.HandleFunc(PathInternalStored, onlyPost(in.InternalStored))
+	r.HandleFunc(PathInternalStore, in.InternalStore).Methods(http.MethodGet)
 }
 
 // Fast answers PathLogEvent itself and leaves the rest to next. Every event of an old
