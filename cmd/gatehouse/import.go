@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gatehouse/event"
 	"gatehouse/ingest/importer"
 )
 
@@ -26,7 +27,10 @@ type importTarget struct {
 	companyID uint32
 	siteID    uint32         // of events that came by a file and by no API key
 	location  *time.Location // the company's zone
-	stateDir  string         // DATA/import
+	stateDir  string         // DATA/import, "" to keep no state
+	store     string         // names the store for the state
+	stored    func(ctx context.Context, events []event.Event) (int, error)
+	inexact   func() string // why what was accepted may be there already, "" when it is not; nil is never
 	close     func(ctx context.Context) error
 }
 
@@ -46,14 +50,16 @@ FILE may be, told by its content:
 each also compressed with gzip or in a zip archive, or a directory of such files.
 
 An event counts once, however often it is imported and whatever file it comes
-by. A file that was imported whole is passed over the next time (--again sends it
-once more); an import that was interrupted goes on where it stood. What cannot be
+by: NEW counts those that the event store did not have. A file that was imported
+whole is passed over the next time (--again sends it once more) as long as the
+store has its events; an import that was interrupted goes on where it stood. What cannot be
 read in a damaged file is listed, and the rest is imported.
 
 Windows records are kept when they tell of logons, logoffs, locks, remote
 sessions, failures, lockouts, starts, stops and sleep; others are counted as "other".
 
-Exit status: 0 when every file was read to its end (damage is listed), 1 otherwise.`
+Exit status: 0 when every file was read to its end (damage is listed) and its
+events can be counted in reports, 1 otherwise.`
 
 // newImportCommand makes "gatehouse import".
 func newImportCommand(open openImport) *cobra.Command {
@@ -86,7 +92,7 @@ func newImportCommand(open openImport) *cobra.Command {
 			}
 			im := &importer.Importer{
 				Sink: target.sink, CompanyID: target.companyID, SiteID: target.siteID, Location: target.location,
-				StateDir: target.stateDir, Again: again, Salvage: salvage, MaxUnpacked: maxUnpacked << 30,
+				StateDir: target.stateDir, Store: target.store, Stored: target.stored, Again: again, Salvage: salvage, MaxUnpacked: maxUnpacked << 30,
 			}
 			done := func() {}
 			if !asJSON {
@@ -94,6 +100,9 @@ func newImportCommand(open openImport) *cobra.Command {
 			}
 			sum, runErr := im.Import(ctx, args)
 			done()
+			if target.inexact != nil {
+				sum.Inexact = target.inexact()
+			}
 			if err := printImport(cmd.OutOrStdout(), &sum, asJSON); err != nil {
 				return err
 			}
@@ -102,10 +111,8 @@ func newImportCommand(open openImport) *cobra.Command {
 				return errors.New("interrupted; run the same command again to go on")
 			case runErr != nil:
 				return fmt.Errorf("the import stopped; run the same command again to go on: %w", runErr)
-			case sum.Failed > 0:
-				return fmt.Errorf("%d of %d files were not read to their end", sum.Failed, len(sum.Files))
 			}
-			return nil
+			return notRead(&sum)
 		},
 	}
 	f := cmd.Flags()
@@ -118,6 +125,23 @@ func newImportCommand(open openImport) *cobra.Command {
 		panic("BUG: " + err.Error()) // only when the flag above is misspelt
 	}
 	return cmd
+}
+
+// notRead is the error for files that were not read, or not to their end.
+func notRead(sum *importer.Summary) error {
+	var words []string
+	for _, w := range []struct {
+		n    int
+		what string
+	}{{sum.Unread, "could not be read"}, {sum.Failed, "were not read to their end"}} {
+		if w.n > 0 {
+			words = append(words, fmt.Sprintf("%d of %d files %s", w.n, len(sum.Files), w.what))
+		}
+	}
+	if words == nil {
+		return nil
+	}
+	return errors.New(strings.Join(words, "; "))
 }
 
 // importProgress draws a bar on a terminal and nothing elsewhere.
@@ -156,7 +180,11 @@ func printImport(w io.Writer, sum *importer.Summary, asJSON bool) error {
 	}
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(tw, format, args...) } // Flush tells of failures
-	p("FILE\tFORMAT\tRECORDS\tNEW\tKNOWN\tREJECTED\tOTHER\t\n")
+	taken := "NEW"
+	if sum.Inexact != "" {
+		taken = "TAKEN"
+	}
+	p("FILE\tFORMAT\tRECORDS\t%s\tKNOWN\tREJECTED\tOTHER\t\n", taken)
 	for i := range sum.Files {
 		f := &sum.Files[i]
 		p("%s\t%s\t%d\t%d\t%d\t%d\t%d\t%s\n", f.File, f.Format, f.Read, f.Accepted, f.Duplicate, f.Rejected, f.Other, importNote(f))
@@ -164,7 +192,7 @@ func printImport(w io.Writer, sum *importer.Summary, asJSON bool) error {
 	t := sum.Totals
 	p("total\t\t%d\t%d\t%d\t%d\t%d\t\n\n", t.Read, t.Accepted, t.Duplicate, t.Rejected, t.Other)
 
-	p("EVENT\tREAD\tNEW\tKNOWN\tREJECTED\tOTHER\n")
+	p("EVENT\tREAD\t%s\tKNOWN\tREJECTED\tOTHER\n", taken)
 	kinds := make([]string, 0, len(sum.Events))
 	others, otherKinds := 0, 0
 	for kind, c := range sum.Events {
@@ -191,6 +219,8 @@ func printImport(w io.Writer, sum *importer.Summary, asJSON bool) error {
 
 func importNote(f *importer.FileSummary) string {
 	switch {
+	case f.Unread != "":
+		return "NOT READ: " + f.Unread
 	case f.Error != "":
 		return "NOT WHOLE: " + f.Error
 	case f.AlreadyImported:
@@ -208,11 +238,12 @@ func printImportTroubles(w io.Writer, sum *importer.Summary) error {
 		f := &sum.Files[i]
 		if f.DamageCount > 0 {
 			fmt.Fprintf(&b, "\n%s: %d places could not be read as they should:\n", f.File, f.DamageCount)
-			for _, d := range f.Damaged {
+			shown := f.Damaged[:min(len(f.Damaged), maxDamagePrinted)]
+			for _, d := range shown {
 				fmt.Fprintf(&b, "  %s: %s\n", d.Where, d.Reason)
 			}
-			if n := f.DamageCount - len(f.Damaged); n > 0 {
-				fmt.Fprintf(&b, "  and %d more\n", n)
+			if n := f.DamageCount - len(shown); n > 0 {
+				fmt.Fprintf(&b, "  and %d more (--json lists %s)\n", n, jsonLists(f))
 			}
 		}
 		if len(f.Rejections) > 0 {
@@ -225,6 +256,20 @@ func printImportTroubles(w io.Writer, sum *importer.Summary) error {
 			fmt.Fprintf(&b, "\n%s: the next import will read it again: %s\n", f.File, f.StateError)
 		}
 	}
+	if sum.Inexact != "" {
+		fmt.Fprintf(&b, "\nTAKEN counts what is stored safely now, what was there before perhaps among it: %s. No event counts twice.\n", sum.Inexact)
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// maxDamagePrinted is how many damaged places of a file are printed; more are only counted.
+const maxDamagePrinted = 10
+
+// jsonLists says how many of a file's damaged places --json lists.
+func jsonLists(f *importer.FileSummary) string {
+	if len(f.Damaged) < f.DamageCount {
+		return fmt.Sprintf("the first %d", len(f.Damaged))
+	}
+	return "them"
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -96,13 +97,53 @@ func TestImportCommand(t *testing.T) {
 	}
 
 	// A file that cannot be read makes the exit status, and not the others' fate.
-	if _, _, err = runImport(t, sink, "", "--company", "Acme", file, filepath.Join(dir, "missing")); err == nil || !strings.Contains(err.Error(), "1 of 2 files") {
+	if _, _, err = runImport(t, sink, "", "--company", "Acme", file, filepath.Join(dir, "missing")); err == nil || err.Error() != "1 of 2 files could not be read" {
 		t.Errorf("a missing file: %v", err)
 	}
 	for _, args := range [][]string{{file}, {"--company", "Acme"}, {"--company", "Nobody", file}, {"--company", "Acme", "--max-unpacked", "0", file}} {
 		if _, _, err := runImport(t, nil, "", args...); err == nil {
 			t.Errorf("%v passed", args)
 		}
+	}
+}
+
+// What was not read is not called damaged, and a file of rubbish does not fill the screen.
+func TestImportCommandTellsWhatWasNotRead(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	logon := `{"EventType":"Logon","UserName":"a","ComputerName":"pc","Timestamp":1748179800}` + "\n"
+	good := write("good.ndjson", logon+strings.Repeat("{broken\n", 30))
+	bad := write("bad.ndjson", logon+strings.Repeat("{broken\n", 130))
+	var cut bytes.Buffer
+	gz := gzip.NewWriter(&cut)
+	if _, err := gz.Write([]byte(strings.Repeat(logon, 1000))); err != nil {
+		t.Fatal(err)
+	}
+	if err := gz.Close(); err != nil {
+		t.Fatal(err)
+	}
+	short := write("short.gz", cut.String()[:cut.Len()-20])
+	out, _, err := runImport(t, importSink{}, "", "--company", "Acme", good, bad, short,
+		filepath.Join(dir, "nosuch.evtx"), write("empty.evtx", ""), write("picture.png", "\x89PNG\x00"))
+	if err == nil || err.Error() != "3 of 6 files could not be read; 1 of 6 files were not read to their end" {
+		t.Errorf("%v", err)
+	}
+	for _, want := range []string{
+		"NOT READ: no such file or directory", "NOT READ: is empty", "NOT READ: is no format", "NOT WHOLE: unexpected EOF",
+		"good.ndjson: 30 places", "and 20 more (--json lists them)", "bad.ndjson: 130 places", "and 120 more (--json lists the first 100)",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the summary does not say %q:\n%s", want, out)
+		}
+	}
+	if n := strings.Count(out, "the object does not end on its line"); n != 20 {
+		t.Errorf("%d damaged places are listed, want 10 of each file:\n%s", n, out)
 	}
 }
 

@@ -163,9 +163,14 @@ func (l *local) do(ctx context.Context, method, path string, q url.Values) (io.R
 	return nil, errors.New(answer.Message)
 }
 
-// flush waits until what was sent can be counted.
-func (l *local) flush(ctx context.Context) error {
-	body, err := l.do(ctx, http.MethodPost, pathFlush, nil)
+// flushAnswer is how long the server may take to answer beyond what it is asked to wait.
+const flushAnswer = 10 * time.Second
+
+// flush waits until what was sent can be counted, for no longer than wait.
+func (l *local) flush(ctx context.Context, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait+flushAnswer)
+	defer cancel()
+	body, err := l.do(ctx, http.MethodPost, pathFlush, url.Values{"wait": {wait.String()}})
 	if err != nil {
 		return err
 	}
@@ -194,9 +199,7 @@ func (c *cli) openReports(ctx context.Context, stderr io.Writer) (fetcher, error
 	if err != nil {
 		return nil, err
 	}
-	wait, cancel := context.WithTimeout(ctx, freshness)
-	defer cancel()
-	if err := l.flush(wait); err != nil {
+	if err := l.flush(ctx, freshness); err != nil {
 		_, _ = fmt.Fprintln(stderr, "gatehouse: the newest events are not in this report yet")
 	}
 	return l, nil
@@ -228,12 +231,32 @@ func (c *cli) openImport(ctx context.Context, cmd *cobra.Command, company string
 	if err != nil {
 		return nil, err
 	}
-	return &importTarget{
-		sink:      serverSink{ingest.NewClient(l.http, controlBase, fmt.Sprint(owner.ID), "")},
-		companyID: owner.ID, location: owner.Location,
-		stateDir: filepath.Join(c.dataDir, dirImport),
-		close: func(ctx context.Context) error {
-			return errors.Join(l.flush(ctx), l.Close())
-		},
-	}, nil
+	client := ingest.NewClient(l.http, controlBase, fmt.Sprint(owner.ID), "")
+	target := &importTarget{
+		sink: serverSink{client}, companyID: owner.ID, location: owner.Location,
+	}
+	patience := flushLimit
+	target.close = func(ctx context.Context) error { return errors.Join(l.flush(ctx, patience), l.Close()) }
+	// Once nothing waits in the spool any more, the store knows what it has.
+	if err = l.flush(ctx, importPatience); err == nil {
+		target.store, err = client.Store(ctx)
+	}
+	if err != nil {
+		patience = importPatience
+		target.inexact = func() string { return "the event store did not answer when the import began" }
+		return target, nil
+	}
+	client.Exact()
+	target.stateDir, target.stored = filepath.Join(c.dataDir, dirImport), client.Stored
+	target.inexact = func() string {
+		if client.IsExact() {
+			return ""
+		}
+		return "the event store ceased to answer"
+	}
+	return target, nil
 }
+
+// importPatience is how long an import waits at its beginning for the event store, and at its end again if that
+// was in vain. Without it the import goes on, but cannot tell what is there already.
+const importPatience = 15 * time.Second

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/event"
+	"gatehouse/internal/edge"
 	"gatehouse/internal/reldb"
 	"gatehouse/schema"
 )
@@ -143,7 +145,7 @@ func (s *server) migrationState(w http.ResponseWriter, r *http.Request) {
 	st, err := eventsState(r.Context(), s.migrations)
 	if err != nil {
 		s.log.Warn("the event store does not tell its version", slog.Any("error", err))
-		http.Error(w, "the event store does not tell its version", http.StatusServiceUnavailable)
+		edge.Fail(w, r, http.StatusServiceUnavailable, string(event.CodeUnavailable), "the event store does not tell its version")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -103,7 +103,7 @@ func TestCommandsBesideEachOther(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	if err := second.flush(t.Context()); err != nil {
+	if err := second.flush(t.Context(), time.Minute); err != nil {
 		t.Error(err)
 	}
 	if second.link.mine == nil {

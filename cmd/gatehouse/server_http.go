@@ -51,7 +51,7 @@ func (s *server) newMetrics() {
 func (s *server) openIntake(context.Context) (err error) {
 	s.newMetrics()
 	s.intake, err = ingest.NewIntake(ingest.Options{
-		Spool: s.spool, Keys: keyResolver{s.keys}, Internal: s.internalPrincipal, Recent: s.recent, Metrics: s.metrics,
+		Spool: s.spool, Keys: keyResolver{s.keys}, Internal: s.internalPrincipal, Stored: ingest.NewLookup(s.conn, s.cfg.ClickHouse.Cluster), Recent: s.recent, Metrics: s.metrics,
 		Limits: ingest.Limits{BatchBytes: int(s.cfg.Ingest.MaxBytes), BatchEvents: s.cfg.Ingest.MaxRecords}, RetentionMonths: s.cfg.Ingest.RetentionMonths,
 		Store: s.pingStore,
 		Ready: []ingest.Probe{
@@ -159,11 +159,17 @@ func (s *server) companyNamed(ctx context.Context, r *http.Request) (query.Compa
 // flushLimit bounds a flush: with the event store away it would wait for ever.
 const flushLimit = 10 * time.Minute
 
+// flush is POST /internal/v1/flush?wait=…, for no longer than wait.
 func (s *server) flush(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), flushLimit)
+	limit := flushLimit
+	if wait, err := time.ParseDuration(r.URL.Query().Get("wait")); err == nil {
+		limit = min(wait, limit)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	if err := s.writer.Flush(ctx); err != nil {
-		http.Error(w, "the events are safe, but the event store did not take them yet", http.StatusServiceUnavailable)
+		edge.Fail(w, r, http.StatusServiceUnavailable, string(event.CodeUnavailable),
+			"all events are stored safely and will appear in reports; the event store has not taken them yet, see the server's log")
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)

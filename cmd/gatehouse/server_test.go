@@ -21,6 +21,7 @@ import (
 	"gatehouse/authsvc"
 	"gatehouse/config"
 	"gatehouse/engine"
+	"gatehouse/ingest/importer"
 	"gatehouse/internal/reldb"
 	"gatehouse/query"
 )
@@ -53,12 +54,17 @@ func startTestServer(t *testing.T) *server {
 
 func startTestServerIn(t *testing.T, dir string, now func() time.Time) *server {
 	t.Helper()
+	return startTestServerWith(t, dir, now, config.Default())
+}
+
+func startTestServerWith(t *testing.T, dir string, now func() time.Time, cfg *config.Config) *server {
+	t.Helper()
 	if _, err := engine.FindLibrary("", ""); errors.Is(err, engine.ErrLibraryMissing) && os.Getenv("CI") != "true" {
 		t.Skip(err)
 	}
 	s, err := startServer(context.Background(), serverOptions{
 		dataDir: dir, databaseURL: reldb.SQLiteURL(filepath.Join(dir, "gatehouse.db")), listen: "127.0.0.1:0",
-		cfg: config.Default(), now: now, log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		cfg: cfg, now: now, log: slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -256,38 +262,67 @@ func TestImportTwice(t *testing.T) {
 	if _, err := os.Stat(files); err != nil {
 		t.Skipf("no real logs at %s: set GATEHOUSE_TESTDATA to the folder that holds evtx, json and xml", files)
 	}
+	first, last := yearsOf(t, filepath.Join(files, "expected.json"))
 	dir, now := t.TempDir(), func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
 	s := startTestServerIn(t, dir, now)
 	newKey(t, s, "Museum", "read")
 	l := &local{http: controlClient(s.controlAt)}
-	importAll := func() {
-		var out, errs bytes.Buffer
-		args := []string{"--data", s.dataDir, "import", "--company", "Museum", "--again", "--json", filepath.Join(files, "evtx"), filepath.Join(files, "json"), filepath.Join(files, "xml")}
-		if code := run(args, []string{"PATH=" + os.Getenv("PATH")}, &out, &errs); code != 0 {
-			t.Fatalf("import: %d %s", code, errs.String())
+	importAll := func() importer.Counts {
+		sum := importJSON(t, s.dataDir, "--company", "Museum", "--again", filepath.Join(files, "evtx"), filepath.Join(files, "json"), filepath.Join(files, "xml"))
+		if sum.Inexact != "" {
+			t.Errorf("what is new is not known: %s", sum.Inexact)
 		}
+		return sum.Totals
 	}
+	ask := func(path string, q url.Values) map[string]any {
+		q.Set("company", "Museum")
+		body, err := l.Get(t.Context(), path, q)
+		if err != nil {
+			t.Fatal(path, err)
+		}
+		var answer map[string]any
+		if err := errors.Join(json.NewDecoder(body).Decode(&answer), body.Close()); err != nil {
+			t.Fatal(err)
+		}
+		delete(answer, "generated_at")
+		return answer
+	}
+	found := 0 // by the search
 	reports := func() map[string]string {
 		out := map[string]string{}
-		for _, r := range query.ListReports() {
-			q := url.Values{"company": {"Museum"}, "from": {"2022-01-01"}, "to": {"2023-12-31"}}
-			if r.Spec.Name == "signed-in" {
-				q = url.Values{"company": {"Museum"}, "at": {"2022-02-13T04:00:00Z"}}
-			}
-			body, err := l.Get(t.Context(), query.ReportsPath+r.Spec.Name, q)
-			if err != nil {
-				t.Fatal(r.Spec.Name, err)
-			}
-			var answer map[string]any
-			if err := errors.Join(json.NewDecoder(body).Decode(&answer), body.Close()); err != nil {
-				t.Fatal(err)
-			}
-			delete(answer, "generated_at")
+		keep := func(name string, answer map[string]any) {
 			raw, err := json.Marshal(answer)
 			if err != nil {
 				t.Fatal(err)
 			}
-			out[r.Spec.Name] = string(raw)
+			out[name] = string(raw)
+		}
+		found = 0
+		for year := first; year <= last; year++ {
+			window := func() url.Values {
+				return url.Values{"from": {fmt.Sprintf("%d-01-01", year)}, "to": {fmt.Sprintf("%d-01-01", year+1)}}
+			}
+			for _, r := range query.ListReports() {
+				q := window()
+				if r.Spec.Name == "signed-in" {
+					q = url.Values{"at": {fmt.Sprintf("%d-02-13T04:00:00Z", year)}}
+				}
+				keep(fmt.Sprint(r.Spec.Name, " of ", year), ask(query.ReportsPath+r.Spec.Name, q))
+			}
+			q := window()
+			q.Set("limit", "1000")
+			for page := 1; ; page++ {
+				answer := ask(query.EventsPath, q)
+				keep(fmt.Sprint("page ", page, " of the events of ", year), answer)
+				if rows, ok := answer["rows"].([]any); ok {
+					found += len(rows)
+				}
+				next, more := answer["next_cursor"].(string)
+				if !more {
+					break
+				}
+				q.Set("cursor", next)
+			}
 		}
 		return out
 	}
@@ -297,11 +332,14 @@ func TestImportTwice(t *testing.T) {
 		}
 		return n, distinct
 	}
-	importAll()
-	first, before := reports(), s.writer.Stats()
+	taken := importAll()
+	then, before := reports(), s.writer.Stats()
 	n, distinct := count()
-	if n == 0 || n != distinct {
-		t.Fatalf("%d events, %d distinct", n, distinct)
+	if n == 0 || n != distinct || uint64(taken.Accepted) != n {
+		t.Fatalf("%d events, %d distinct; the import says that %d were new", n, distinct, taken.Accepted)
+	}
+	if uint64(found) != n {
+		t.Errorf("the searches of %d to %d show %d of %d events", first, last, found, n)
 	}
 	// A restarted server remembers no identity: what it drops it has to look up.
 	if err := s.Close(); err != nil {
@@ -314,14 +352,59 @@ func TestImportTwice(t *testing.T) {
 		}
 	})
 	l = &local{http: controlClient(s.controlAt)}
-	importAll()
+	if again := importAll(); again.Accepted != 0 || again.Duplicate != taken.Accepted+taken.Duplicate {
+		t.Errorf("the second import says %+v, the first %+v", again, taken)
+	}
 	if again, d := count(); again != n || d != distinct {
 		t.Errorf("%d events after the second import, %d after the first", again, n)
 	}
-	for name, body := range reports() {
-		if body != first[name] {
-			t.Errorf("%s changed:\n%s\n%s", name, first[name], body)
+	afterwards := reports()
+	for name, body := range afterwards {
+		if body != then[name] {
+			t.Errorf("%s changed:\n%s\n%s", name, then[name], body)
 		}
 	}
-	t.Logf("%d distinct events; writer: %+v, then %+v", n, before, s.writer.Stats())
+	if len(afterwards) != len(then) {
+		t.Errorf("%d reports and pages, %d before", len(afterwards), len(then))
+	}
+	t.Logf("%d distinct events, %d reports and pages; writer: %+v, then %+v", n, len(then), before, s.writer.Stats())
+}
+
+// yearsOf are the years in which the first and the last of the real events lie.
+func yearsOf(t *testing.T, expected string) (first, last int) {
+	t.Helper()
+	raw, err := os.ReadFile(expected)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var data struct {
+		Files map[string]struct {
+			First time.Time `json:"first_time"`
+			Last  time.Time `json:"last_time"`
+		} `json:"files"`
+	}
+	if err := json.Unmarshal(raw, &data); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range data.Files {
+		if first == 0 || f.First.UTC().Year() < first {
+			first = f.First.UTC().Year()
+		}
+		last = max(last, f.Last.UTC().Year())
+	}
+	return first, last
+}
+
+// importJSON runs "gatehouse import --json" and gives its summary.
+func importJSON(t *testing.T, dataDir string, args ...string) importer.Summary {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if code := run(append([]string{"--data", dataDir, "import", "--json"}, args...), []string{"PATH=" + os.Getenv("PATH")}, &out, &errs); code != 0 {
+		t.Fatalf("import: %d %s", code, errs.String())
+	}
+	var sum importer.Summary
+	if err := json.Unmarshal(out.Bytes(), &sum); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	return sum
 }

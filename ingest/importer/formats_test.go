@@ -210,29 +210,37 @@ func TestDamagedText(t *testing.T) {
 
 // TestNotImportable: files that hold nothing of ours say what they are.
 func TestNotImportable(t *testing.T) {
-	for _, c := range []struct{ name, file, content, want string }{
-		{"empty", "a.evtx", "", "empty"},
-		{"blank", "a.json", " \n\n", "white space"},
-		{"picture", "a.png", "\x89PNG\r\n\x1a\n\x00\x00\x00", "no format"},
-		{"prose", "a.txt", "Dear reader,\nhello\n", "no format"},
-		{"html", "a.html", "<html><body>x</body></html>", "no Windows <Event>"},
-		{"Event Viewer's CSV", "a.csv", "Level,Date and Time,Source,Event ID,Task Category\nInformation,5/25/2025 1:30:00 PM,Microsoft-Windows-Security-Auditing,4624,Logon,\"An account\"\n", "save the log as .evtx"},
-		{"cut gzip", "a.gz", gzipped(t, strings.Repeat(own("a", 1)+"\n", 100))[:100], "unexpected EOF"},
-		{"bad gzip", "a.gz", "\x1f\x8bxxxxxxxxxxxx", "gzip"},
-		{"bad zip", "a.zip", "PK\x03\x04xxxxxxxxxx", "zip"},
-		{"empty zip", "a.zip", zipped(t), "no files"},
-		{"zip in gzip", "a.zip.gz", gzipped(t, zipped(t, "a", "b")), "unpack it first"},
-		{"gzip in gzip in gzip", "a", gzipped(t, gzipped(t, gzipped(t, gzipped(t, own("a", 1))))), "too many times"},
-		{"one bad member", "a.zip", zipped(t, "a.json", own("a", 1), "b.png", "\x89PNG\x00"), "b.png"},
+	type file struct {
+		name, file, content, want string
+		begun                     bool // something of it was read
+	}
+	for _, c := range []file{
+		{"empty", "a.evtx", "", "empty", false},
+		{"blank", "a.json", " \n\n", "white space", false},
+		{"picture", "a.png", "\x89PNG\r\n\x1a\n\x00\x00\x00", "no format", false},
+		{"prose", "a.txt", "Dear reader,\nhello\n", "no format", false},
+		{"html", "a.html", "<html><body>x</body></html>", "no Windows <Event>", true},
+		{"Event Viewer's CSV", "a.csv", "Level,Date and Time,Source,Event ID,Task Category\nInformation,5/25/2025 1:30:00 PM,Microsoft-Windows-Security-Auditing,4624,Logon,\"An account\"\n", "save the log as .evtx", false},
+		{"cut gzip", "a.gz", gzipped(t, strings.Repeat(own("a", 1)+"\n", 100))[:100], "unexpected EOF", true},
+		{"bad gzip", "a.gz", "\x1f\x8bxxxxxxxxxxxx", "gzip", false},
+		{"bad zip", "a.zip", "PK\x03\x04xxxxxxxxxx", "zip", false},
+		{"empty zip", "a.zip", zipped(t), "no files", false},
+		{"zip in gzip", "a.zip.gz", gzipped(t, zipped(t, "a", "b")), "unpack it first", false},
+		{"gzip in gzip in gzip", "a", gzipped(t, gzipped(t, gzipped(t, gzipped(t, own("a", 1))))), "too many times", false},
+		{"one bad member", "a.zip", zipped(t, "a.json", own("a", 1), "b.png", "\x89PNG\x00"), "b.png", true},
 	} {
 		sink := newMemorySink()
 		f := importOne(t, newImporter(sink), writeFile(t, c.file, c.content))
-		if !strings.Contains(f.Error, c.want) {
-			t.Errorf("%s: error %q, want one that says %q", c.name, f.Error, c.want)
+		why, read := f.Unread, f.Unread == ""
+		if read {
+			why = f.Error
+		}
+		if !strings.Contains(why, c.want) || read != c.begun {
+			t.Errorf("%s: unread %q, error %q, want one that says %q", c.name, f.Unread, f.Error, c.want)
 		}
 	}
-	sum, err := newImporter(newMemorySink()).Import(t.Context(), []string{"/nonexistent/file.evtx", writeFile(t, "a.json", own("a", 1))})
-	if err != nil || sum.Failed != 1 || sum.Totals.Accepted != 1 {
+	sum, err := newImporter(newMemorySink()).Import(t.Context(), []string{"/nonexistent/file.evtx", os.DevNull, writeFile(t, "a.json", own("a", 1))})
+	if err != nil || sum.Unread != 2 || sum.Failed != 0 || sum.Totals.Accepted != 1 {
 		t.Errorf("a missing file stops the others: %+v, %v", sum, err)
 	}
 }
@@ -361,6 +369,78 @@ func TestResume(t *testing.T) {
 	if f := importOne(t, im, path); f.AlreadyImported || f.Duplicate != 1000 {
 		t.Errorf("with a damaged state: %+v", f)
 	}
+}
+
+// A state counts for the store that it tells of, and while that has what it tells of.
+func TestStateOfAnotherStore(t *testing.T) {
+	path := writeFile(t, "a.ndjson", own("a", 1)+"\n"+own("b", 2)+"\n"+own("c", 3)+"\n")
+	sink := newMemorySink()
+	im := newImporter(sink)
+	im.StateDir, im.Store = t.TempDir(), "one, 12 months"
+	im.Stored = func(_ context.Context, events []event.Event) (n int, err error) {
+		for _, e := range events {
+			if _, ok := sink.byID[e.ID()]; ok {
+				n++
+			}
+		}
+		return n, nil
+	}
+	check := func(what string, passedOver bool, accepted int) {
+		t.Helper()
+		if f := importOne(t, im, path); f.AlreadyImported != passedOver || f.Accepted != accepted || f.Read != 3 {
+			t.Errorf("%s: %+v", what, f)
+		}
+	}
+	check("the first time", false, 3)
+	check("the second time", true, 0)
+	im.Store = "one, 24 months"
+	check("another retention", false, 0)
+	im.Store = "two, 24 months"
+	clear(sink.byID)
+	check("another store", false, 3)
+	check("and again", true, 0)
+	for id, e := range sink.byID { // an older copy of the store
+		if e.User == "c" {
+			delete(sink.byID, id)
+		}
+	}
+	check("a store that was restored", false, 1)
+	check("and again", true, 0)
+	im.Stored = func(context.Context, []event.Event) (int, error) { return 0, errors.New("away") }
+	check("a store that does not answer", false, 0)
+}
+
+// A file is not done while records of it are refused for their time: that may change.
+func TestRejectedForTheirTime(t *testing.T) {
+	lines := []string{own("a", 1), strings.Replace(own("b", 2), "2025", "2027", 1), own("c", 3)}
+	path := writeFile(t, "a.ndjson", strings.Join(lines, "\n")+"\n")
+	sink := newMemorySink()
+	keeps := false
+	im := newImporter(sinkFunc(func(events []event.Event) (accepted, duplicate int, rejected []Rejection, err error) {
+		if events[0].User == "a" && !keeps {
+			return 0, 0, []Rejection{{0, "Timestamp", "is older than it should be"}}, nil
+		}
+		accepted, duplicate, _, err = sink.Send(t.Context(), events)
+		return accepted, duplicate, nil, err
+	}))
+	im.StateDir, im.Batch = t.TempDir(), 1
+	check := func(what string, passedOver bool, accepted, duplicate, rejected int) {
+		t.Helper()
+		f := importOne(t, im, path)
+		if f.AlreadyImported != passedOver || f.Accepted != accepted || f.Duplicate != duplicate || f.Rejected != rejected {
+			t.Errorf("%s: %+v", what, f)
+		}
+		if (f.StateError != "") != (rejected > 0) {
+			t.Errorf("%s: the next import will do it again: %q", what, f.StateError)
+		}
+	}
+	check("one too old and one in the future", false, 1, 0, 2)
+	check("the same again", false, 0, 1, 2)
+	keeps = true
+	check("with a longer retention", false, 1, 1, 1)
+	im.Now = func() time.Time { return testNow.AddDate(2, 0, 0) }
+	check("later", false, 1, 2, 0)
+	check("whole", true, 0, 3, 0)
 }
 
 func TestCancel(t *testing.T) {

@@ -67,6 +67,12 @@ type Importer struct {
 	// passed over and one that was interrupted goes on where it stood. "" keeps
 	// nothing: then everything is sent again, and the sink tells the duplicates.
 	StateDir string
+	// Store names where events go and for how long they stay there: what was done under
+	// another name is done again.
+	Store string
+	// Stored tells how many of some events are where they go; nil is not asked. A state whose
+	// last event is not there any more counts as none.
+	Stored func(ctx context.Context, events []event.Event) (int, error)
 	// Again sends files that StateDir says are done.
 	Again bool
 	// Salvage reads records behind damage in .evtx files that other readers give up.
@@ -186,21 +192,19 @@ func (r *run) tell(file string, records int) {
 // file imports one file. The error is one that stops the import.
 func (r *run) file(name string) (FileSummary, error) {
 	fs := newFileSummary(name)
-	f, err := os.Open(name)
+	info, err := os.Stat(name) // first: opening a pipe waits for whoever writes to it
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("is not a regular file")
+	}
+	var f *os.File
+	if err == nil {
+		f, err = os.Open(name)
+	}
 	if err != nil {
-		fs.Error = reasonOf(err)
+		fs.Unread = reasonOf(err)
 		return fs, nil
 	}
 	defer func() { _ = f.Close() }() // only read from
-	info, err := f.Stat()
-	if err != nil {
-		fs.Error = reasonOf(err)
-		return fs, nil
-	}
-	if !info.Mode().IsRegular() {
-		fs.Error = "is not a regular file"
-		return fs, nil
-	}
 	fs.Size = info.Size()
 	before := r.progress.Done
 	defer func() { r.progress.Done = before + fs.Size; r.tell(name, fs.Read) }()
@@ -209,19 +213,19 @@ func (r *run) file(name string) (FileSummary, error) {
 		if r.ctx.Err() != nil {
 			return fs, r.ctx.Err()
 		}
-		fs.Error = reasonOf(err)
+		fs.Unread = reasonOf(err)
 		return fs, nil
 	}
-	st := openState(r.im, fs.SHA256)
+	st := openState(r.ctx, r.im, fs.SHA256)
 	if st.Done && !r.im.Again {
 		fs.recall(&st)
 		return fs, nil
 	}
 	if r.im.Again {
-		st.Position, st.Done = 0, false
+		st.Position, st.Done, st.Proof = 0, false, nil
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		fs.Error = reasonOf(err)
+		fs.Unread = reasonOf(err)
 		return fs, nil
 	}
 	fs.ResumedAt = st.Position
@@ -246,16 +250,22 @@ func (r *run) file(name string) (FileSummary, error) {
 	var stop *stopError
 	switch {
 	case err == nil:
-		st.Done, st.Summary = true, fs.remember()
-		if fs.Error == "" {
-			st.save()
+		if !imp.untimely {
+			st.Done, st.Summary = true, fs.remember()
 		}
+		st.save()
 		fs.StateError = st.problem
+		if fs.StateError == "" && imp.untimely {
+			fs.StateError = "events were rejected for their time, and may be taken another day"
+		}
 		return fs, nil
 	case errors.As(err, &stop):
 		return fs, stop.cause
 	case r.ctx.Err() != nil:
 		return fs, r.ctx.Err()
+	case fs.Format == "":
+		fs.Unread = reasonOf(err)
+		return fs, nil
 	default:
 		// The file failed, not the import: what was read before still counts.
 		fs.Error = reasonOf(err)

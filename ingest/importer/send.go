@@ -39,6 +39,9 @@ type fileImport struct {
 	state *state
 
 	position int // records read
+	// untimely: an event was rejected for its time. A longer retention or a later clock may
+	// let it pass, so the file is not done, and the state stays before it.
+	untimely bool
 	batch    []pending
 	events   []event.Event
 }
@@ -94,7 +97,7 @@ func (fi *fileImport) take(rec record) error {
 	fi.fs.Records++
 	switch {
 	case rec.refused != nil:
-		fi.fs.reject(rec.kind, rec.where, rec.refused.Field, rec.refused.Message)
+		fi.reject(rec.kind, rec.where, rec.refused.Field, rec.refused.Message)
 		return nil
 	case !rec.keep:
 		c.Other++
@@ -132,7 +135,7 @@ func (fi *fileImport) flush() error {
 		start = end
 	}
 	fi.batch = fi.batch[:0]
-	if fi.position > fi.state.Position {
+	if fi.position > fi.state.Position && !fi.untimely {
 		fi.state.Position = fi.position
 		if fi.fs.Read > 0 {
 			fi.state.save()
@@ -164,7 +167,26 @@ func (fi *fileImport) send(batch []pending) error {
 		if rj.Index >= 0 && rj.Index < len(batch) {
 			where = batch[rj.Index].where
 		}
-		fi.fs.reject(kind, where, rj.Field, rj.Reason)
+		fi.reject(kind, where, rj.Field, rj.Reason)
+	}
+	if accepted > 0 || fi.state.Proof == nil {
+		fi.prove(batch, rejected)
 	}
 	return nil
+}
+
+// prove keeps the last event of a batch that was not rejected, by which the next import tells whether
+// the store still has what came by this file.
+func (fi *fileImport) prove(batch []pending, rejected []Rejection) {
+	for i := len(batch) - 1; i >= 0; i-- {
+		if !slices.ContainsFunc(rejected, func(r Rejection) bool { return r.Index == i }) {
+			fi.state.Proof = batch[i].ev.AppendBinary(nil)
+			return
+		}
+	}
+}
+
+func (fi *fileImport) reject(kind, where, field, reason string) {
+	fi.fs.reject(kind, where, field, reason)
+	fi.untimely = fi.untimely || field == event.FieldTimestamp.String()
 }

@@ -1,12 +1,15 @@
 package importer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"gatehouse/event"
 )
 
 // mappingVersion stands in every state: a binary that maps more or otherwise
@@ -18,9 +21,13 @@ const mappingVersion = 1
 // and a moved or renamed file is still known.
 //
 // It only spares work. Losing it, or two imports of one file at once, sends
-// events again, and their identity keeps them from counting twice.
+// events again, and their identity keeps them from counting twice. Believing a wrong
+// one would leave events out, so it counts only for the store that it tells of, and while
+// that still has the last event that came by the file: an older copy of it may not.
 type state struct {
 	Version  int         `json:"version"`
+	Store    string      `json:"store"`
+	Proof    []byte      `json:"proof,omitempty"` // an event, encoded: the last, of those that were new if any were
 	Salvage  bool        `json:"salvage"`
 	Position int         `json:"position"` // records from the start whose events are durable
 	Done     bool        `json:"done"`
@@ -40,10 +47,10 @@ type remembered struct {
 	Rejections  []RejectReason     `json:"rejections"`
 }
 
-// openState reads a file's state. One that is missing, damaged or of another
-// version counts as none.
-func openState(im *Importer, sum string) state {
-	st := state{Version: mappingVersion, Salvage: im.Salvage}
+// openState reads a file's state. One that is missing, damaged, of another
+// version or of another store counts as none.
+func openState(ctx context.Context, im *Importer, sum string) state {
+	st := state{Version: mappingVersion, Store: im.Store, Salvage: im.Salvage}
 	if im.StateDir == "" {
 		return st
 	}
@@ -56,11 +63,27 @@ func openState(im *Importer, sum string) state {
 		return st
 	}
 	var old state
-	if json.Unmarshal(raw, &old) != nil || old.Version != mappingVersion || old.Salvage != im.Salvage || old.Position < 0 {
+	if json.Unmarshal(raw, &old) != nil || old.Version != mappingVersion || old.Store != im.Store || old.Salvage != im.Salvage || old.Position < 0 {
+		return st
+	}
+	if !im.Again && !old.proven(ctx, im) {
 		return st
 	}
 	old.path = st.path
 	return old
+}
+
+// proven tells whether the store has what the state says it has. One that does not answer has not.
+func (st *state) proven(ctx context.Context, im *Importer) bool {
+	if im.Stored == nil || len(st.Proof) == 0 {
+		return true
+	}
+	var e event.Event
+	if e.DecodeBinary(st.Proof, nil) != nil {
+		return false
+	}
+	n, err := im.Stored(ctx, []event.Event{e})
+	return err == nil && n == 1
 }
 
 // save writes the state beside the old one and renames it over. A failure is

@@ -23,8 +23,11 @@ type Summary struct {
 	Files  []FileSummary      `json:"files"`
 	Totals Counts             `json:"totals"`
 	Events map[string]*Counts `json:"events"` // by kind over all files, see FileSummary
-	Failed int                `json:"failed"` // files with an error
+	Failed int                `json:"failed"` // files that were not read to their end
+	Unread int                `json:"unread"` // files of which nothing was read
 	Damage int                `json:"damage"` // things that could not be read, over all files
+	// Inexact says why Accepted counts events too that the store may have had already.
+	Inexact string `json:"inexact,omitempty"`
 }
 
 func (s *Summary) add(fs FileSummary) {
@@ -40,6 +43,9 @@ func (s *Summary) add(fs FileSummary) {
 	}
 	if fs.Error != "" {
 		s.Failed++
+	}
+	if fs.Unread != "" {
+		s.Unread++
 	}
 	s.Damage += fs.DamageCount
 }
@@ -63,7 +69,8 @@ type FileSummary struct {
 
 	AlreadyImported bool   `json:"already_imported,omitempty"` // passed over: an earlier import did all of it
 	ResumedAt       int    `json:"resumed_at,omitempty"`       // records that an interrupted import had sent already
-	Error           string `json:"error,omitempty"`            // why the file ended early or was not read
+	Unread          string `json:"unread,omitempty"`           // why nothing of it was read
+	Error           string `json:"error,omitempty"`            // why not all of it was read
 	StateError      string `json:"state_error,omitempty"`      // why the next import will have to read it again
 }
 
