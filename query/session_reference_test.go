@@ -199,9 +199,30 @@ func refPower(evs []event.Event) []refMark {
 	return power
 }
 
+// refWithoutAnnounced leaves out a shutdown when, of the logoffs and logons of the key and the startups of the
+// computer, a logoff is the first to come after it.
+func refWithoutAnnounced(marks []refMark) (out []refMark) {
+	for i, m := range marks {
+		announced := false
+		if m.rank == refShutdown {
+			for _, later := range marks[i+1:] {
+				if later.rank == refLogoff || later.rank == refLogon || later.rank == refStartup {
+					announced = later.rank == refLogoff
+					break
+				}
+			}
+		}
+		if !announced {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
 // refKey walks the events of one key. Logons of one millisecond are one; its
 // site and logon type are the lowest.
 func refKey(marks []refMark, now, maxSession int64) (out []refSession) {
+	marks = refWithoutAnnounced(marks)
 	var segment []refMark
 	var edge []refMark // the last logons, or end, before
 	finish := func(next int64) {

@@ -208,7 +208,7 @@ func (w *walker) walkKey(user, computer string, key *track) error {
 	}
 	slices.SortFunc(line, compareMarks)
 	w.line = line
-	line = compactMarks(line)
+	line = compactMarks(dropAnnounced(line))
 	if len(key.linked) > 1 {
 		markTwins(line, key.linked)
 	}
@@ -231,6 +231,28 @@ func (w *walker) walkKey(user, computer string, key *track) error {
 		return w.segment(user, computer, key, line[begin:], 0)
 	}
 	return nil
+}
+
+// dropAnnounced leaves out the shutdowns that a logoff of the key follows before the computer starts or the person
+// logs on again: Windows tells of a shutdown when it is asked for, seconds before the people are logged off, and also when it
+// is called off afterwards.
+func dropAnnounced(line []mark) []mark {
+	kept, logoff := len(line), false // from behind: whether a logoff is what comes next
+	for _, m := range slices.Backward(line) {
+		switch m.rank() {
+		case rankLogoff:
+			logoff = true
+		case rankStartup, rankLogon:
+			logoff = false
+		case rankShutdown:
+			if logoff {
+				continue
+			}
+		}
+		kept--
+		line[kept] = m
+	}
+	return line[kept:]
 }
 
 // compactMarks lets the first of the marks alike in one millisecond stand for all of
