@@ -54,6 +54,7 @@ var windowsRules = map[windowsKey]windowsRule{
 	{providerSecurity, 4609}: {Shutdown, nil},
 	{providerSecurity, 4616}: {ClockChanged, nil},
 
+	{providerEventlog, 1100}: {Shutdown, nil}, // the Security log's own word for 6006
 	{providerEventlog, 1102}: {LogCleared, nil},
 	{providerEventlog, 104}:  {LogCleared, nil},
 

@@ -146,6 +146,7 @@ func TestWindowsMapping(t *testing.T) {
 		{windowsRecord(security, "Security", 4608), Startup, nil},
 		{windowsRecord(security, "Security", 4609), Shutdown, nil},
 		{windowsRecord(security, "Security", 4616, with()...), ClockChanged, nil},
+		{windowsRecord("Microsoft-Windows-Eventlog", "Security", 1100), Shutdown, nil},
 		{windowsRecord("Microsoft-Windows-Eventlog", "Security", 1102, "SubjectUserName", "ann"), LogCleared, nil},
 		{windowsRecord("Microsoft-Windows-Eventlog", "System", 104), LogCleared, nil},
 		{windowsRecord("EventLog", "System", 6005), Startup, nil},

@@ -164,6 +164,9 @@ func TestRealFiles(t *testing.T) {
 			}
 			all[k] += n
 		}
+		if c := f.Events["Security/1100/Microsoft-Windows-Eventlog"]; c != nil && c.Other > 0 {
+			t.Errorf("%s: %d stops of the event log service are not kept", name, c.Other)
+		}
 		for k, n := range all {
 			if c := f.Events[k]; c == nil || c.Read != n {
 				t.Errorf("%s %s: read %+v, want %d", name, k, c, n)

@@ -14,7 +14,7 @@ import (
 
 // mappingVersion stands in every state: a binary that maps more or otherwise
 // reads files again that an older one had done. Raise it with event's mapping.
-const mappingVersion = 1
+const mappingVersion = 2
 
 // state is what is known of one file's import for one company. It lies in
 // StateDir/COMPANY-SHA256.json, so that imports of different files never meet,
