@@ -145,6 +145,13 @@ func (r *Reports) Failures(ctx context.Context, c Company, p Params) (*FailuresR
 	if err != nil {
 		return nil, err
 	}
+	if report.Lockouts > 0 {
+		again, err := r.lockoutsToldAgain(ctx, c, all)
+		if err != nil {
+			return nil, err
+		}
+		report.Lockouts -= again
+	}
 	var sites map[uint32]string
 	if report.GroupBy == BySite {
 		sites = r.siteLabels(ctx, c)

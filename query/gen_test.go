@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -158,7 +159,49 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 	if n == 0 || t.coin() {
 		return out
 	}
-	return append(out, genGuesses(t, c, around(t, days), seen)...)
+	out = append(out, genGuesses(t, c, around(t, days), seen)...)
+	return append(out, genLockouts(t, c, around(t, days), seen)...)
+}
+
+// genLockouts draws lockouts that one or several controllers tell of, up to the edge of what is one and beyond.
+func genLockouts(t *draw, c Company, start int64, seen map[event.ID]bool) []event.Event {
+	var out []event.Event
+	for range t.between(0, 6) {
+		e := event.Event{
+			CompanyID: c.ID, SiteID: uint32(t.between(1, 2)), Type: event.Lockout, User: oneOf(t, testUsers), Computer: oneOf(t, testComputers),
+			Domain: oneOf(t, []string{"CORP", "Corp", "Élan"}), SourceHost: oneOf(t, []string{"", "PC-9", "pc-9"}), LogonType: event.LogonTypeNone,
+			EventID: 4740, RecordID: uint64(t.between(1, 4000)),
+		}
+		for range t.between(1, 4) {
+			e.Time = start
+			e.Received = e.Time
+			made := e
+			if err := made.Normalize(testNow.Add(400 * 24 * time.Hour)); err == nil && !seen[made.ID()] {
+				seen[made.ID()] = true
+				out = append(out, made)
+			}
+			start += int64(oneOf(t, []int{0, 1, 900, 9_999, 10_000, 10_001, 60_000}))
+			e.Computer, e.RecordID = oneOf(t, testComputers), uint64(t.between(1, 4000))
+		}
+	}
+	return out
+}
+
+// toldOnce leaves out of some events the lockouts that tell of one that another computer has told of in the 10 seconds
+// before; at the same millisecond the first computer by name is the one. All are the company's events.
+func toldOnce(some, all []event.Event) []event.Event {
+	again := func(e *event.Event) bool {
+		for i := range all {
+			o := &all[i]
+			same := o.Type == event.Lockout && event.Fold(o.User) == event.Fold(e.User) && event.Fold(o.Domain) == event.Fold(e.Domain) && event.Fold(o.SourceHost) == event.Fold(e.SourceHost)
+			mine, other := event.Fold(e.Computer), event.Fold(o.Computer)
+			if same && other != mine && e.Time-o.Time <= 10_000 && (o.Time < e.Time || o.Time == e.Time && other < mine) {
+				return true
+			}
+		}
+		return false
+	}
+	return slices.DeleteFunc(slices.Clone(some), func(e event.Event) bool { return e.Type == event.Lockout && again(&e) })
 }
 
 // genGuesses draws somebody who tries passwords from one address: a few users, a few

@@ -15,7 +15,7 @@ import (
 // The failures report against plain loops.
 func TestOracleFailures(t *testing.T) {
 	r := testReports(t)
-	bursts, sprays := 0, 0
+	bursts, sprays, again := 0, 0, 0
 	check(t, func(rt *draw) {
 		c, events := rt.company, rt.events
 		for range 2 {
@@ -73,13 +73,16 @@ func TestOracleFailures(t *testing.T) {
 			}
 			all := p
 			all.Types = []event.Type{event.Lockout}
-			if want := len(chosen(all, events)); report.Lockouts != uint64(want) {
+			told := chosen(all, events)
+			want := len(toldOnce(told, events))
+			if report.Lockouts != uint64(want) {
 				fail("lockouts", report.Lockouts, want)
 			}
+			again += len(told) - want
 		}
 	})
-	if bursts == 0 || sprays == 0 {
-		t.Errorf("%d bursts and %d sprays in all cases: they show nothing", bursts, sprays)
+	if bursts == 0 || sprays == 0 || again == 0 {
+		t.Errorf("%d bursts, %d sprays and %d lockouts told again in all cases: they show nothing", bursts, sprays, again)
 	}
 }
 

@@ -68,6 +68,7 @@ func (r *Reports) Totals(ctx context.Context, c Company, p Params) (*TotalsRepor
 func (r *Reports) totalsOfEvents(ctx context.Context, c Company, p Params, report *TotalsReport) error {
 	computers := map[string]struct{}{}
 	first, last := int64(math.MaxInt64), int64(0)
+	lockouts := -1 // the place of their row
 	w := where(c).during(p).matching(p)
 	err := r.query(ctx, w.in(totalsSQL), w.args, func(q driver.Rows) error {
 		var (
@@ -84,14 +85,26 @@ func (r *Reports) totalsOfEvents(ctx context.Context, c Company, p Params, repor
 		}
 		first, last = min(first, from), max(last, to)
 		report.Events += events
-		if event.Type(typ) == event.LogonFailed {
+		switch event.Type(typ) {
+		case event.LogonFailed:
 			report.Failures = ofPeople
+		case event.Lockout:
+			lockouts = len(report.Rows)
 		}
 		report.Rows = append(report.Rows, TypeCount{Type: event.Type(typ).String(), Events: events, order: typ})
 		return nil
 	})
 	if err != nil || report.Events == 0 {
 		return err
+	}
+	if lockouts >= 0 {
+		again, err := r.lockoutsToldAgain(ctx, c, p)
+		if err != nil {
+			return err
+		}
+		report.Events -= again
+		report.Rows[lockouts].Events -= again
+		report.Rows = slices.DeleteFunc(report.Rows, func(t TypeCount) bool { return t.Events == 0 })
 	}
 	report.Computers = uint64(len(computers))
 	report.FirstEvent, report.LastEvent = p.local(first), p.local(last)
