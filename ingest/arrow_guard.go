@@ -317,11 +317,15 @@ func getVector(t *flatbuffers.Table, slot flatbuffers.VOffsetT) (start flatbuffe
 
 // arrowMemory is the reader's allocator. What it gives out in all is bounded, and not
 // given back by Free: parts that are named many times are work, even when their
-// memory is free again. The first of it comes from an arena that later streams use again.
+// memory is free again. The first of it comes from an arena that later streams use again;
+// what is beyond counts as the request's until the stream is read.
 type arrowMemory struct {
 	memory.GoAllocator
 	left  int
 	arena *arrowArena // nil: none
+	share *body       // whose share of the budget bears it, nil: nobody's
+	held  int         // of that
+	busy  bool        // the budget had no room
 }
 
 // arrowArena is memory for the streams of one request after the other.
@@ -360,6 +364,8 @@ func (a *arrowMemory) release() {
 	a.arena.used = 0
 	arrowArenas.Put(a.arena)
 	a.arena = nil
+	a.share.unhold(a.held)
+	a.held = 0
 }
 
 var errArrowMemory = errors.New("more memory than the stream's limit")
@@ -370,6 +376,11 @@ func (a *arrowMemory) Allocate(size int) []byte {
 	if b := a.arena.take(size); b != nil {
 		return b
 	}
+	if !a.share.hold(size) {
+		a.busy = true
+		panic(errArrowMemory)
+	}
+	a.held += size
 	return a.GoAllocator.Allocate(size)
 }
 

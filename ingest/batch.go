@@ -19,16 +19,19 @@ const (
 	rejected
 )
 
-// batch gathers the records of one request: events encoded into one arena, ready for
+// batch gathers the records of one request: events encoded into an arena, ready for
 // the spool, and what became of each record. It is reused; see release.
 type batch struct {
 	parse   event.ParseOptions
 	limit   int          // records; more fail the request
+	stored  int          // bytes that the events may take; more fail the request
+	share   *body        // whose share of the budget bears what the batch takes beyond its own memory; nil: nobody's
 	oldest  int64        // Unix milliseconds; earlier events are refused as expired
 	expired *event.Error // with these words
-	arena   []byte
+	arena   []byte       // the chunk being filled
+	chunks  [][]byte     // those before it
 	entries []entry
-	records [][]byte // what goes to the spool, slices of arena
+	records [][]byte // what goes to the spool, slices of the chunks
 
 	outcomes   []outcome   // of every record read, by its place in the request
 	rejections []rejection // in order
@@ -46,7 +49,7 @@ type batch struct {
 // entry is one valid event in the arena.
 type entry struct {
 	id       event.ID
-	off, end int
+	off, end int // as if the chunks stood arenaChunk apart
 	index    int // in the request
 	sent     bool
 }
@@ -59,18 +62,33 @@ type rejection struct {
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// maxPooledArena is how large the memory of a batch may be to be kept for the next;
-// larger ones come from rare requests and would stay for good.
-const maxPooledArena = 4 << 20
+const (
+	// arenaChunk is how much of the arena lies in one piece. The first is the batch's own; those
+	// beyond count against the memory for large requests: a few bytes of a stream that names a word
+	// thousands of times make thousands of copies of it.
+	arenaChunk = 1 << 20
+	// maxPooledScratch is how large the scanner's memory may be for a batch to be kept for the next;
+	// larger ones come from rare requests and would stay for good.
+	maxPooledScratch = 4 << 20
+	// freeRejections are in a batch's own memory; of those beyond, each counts as rejectionBytes: the
+	// error with its words, and those words in the answer.
+	freeRejections = 1 << 10
+	rejectionBytes = 512
+)
 
-func (in *Intake) newBatch(p *Principal, now time.Time, limit int) *batch {
+// arenaChunks are the chunks beyond the first ones.
+var arenaChunks = sync.Pool{New: func() any { return new([arenaChunk]byte) }}
+
+func (in *Intake) newBatch(p *Principal, now time.Time, limit int, share *body) *batch {
 	b := newBatch(p, now, limit)
+	b.stored, b.share = in.limits.StoredBytes, share
 	b.oldest, b.expired = expiry(now, in.retention), in.expired
 	return b
 }
 
 func newBatch(p *Principal, now time.Time, limit int) *batch {
 	b := batches.Get().(*batch)
+	b.stored = DefaultLimits.StoredBytes
 	b.parse = event.ParseOptions{
 		Now: now, Location: p.Location, CompanyID: p.CompanyID, SiteID: p.SiteID,
 		// The strings of an event live only until it is encoded, a few lines later,
@@ -88,10 +106,19 @@ func borrow(p []byte) string {
 
 // release gives b back. Nothing of it may be in use.
 func (b *batch) release() {
-	if cap(b.arena)+cap(b.scan.scratch) > maxPooledArena || cap(b.entries) > 1<<16 {
+	if len(b.chunks) > 0 {
+		for _, chunk := range append(b.chunks[1:], b.arena) {
+			arenaChunks.Put((*[arenaChunk]byte)(chunk[:arenaChunk]))
+		}
+		b.arena = b.chunks[0]
+		clear(b.chunks)
+		b.chunks = b.chunks[:0]
+	}
+	if cap(b.scan.scratch) > maxPooledScratch || cap(b.entries) > 1<<16 {
 		return
 	}
 	b.arena, b.entries, b.outcomes = b.arena[:0], b.entries[:0], b.outcomes[:0]
+	b.share = nil
 	clear(b.records)
 	clear(b.rejections)
 	b.records, b.rejections = b.records[:0], b.rejections[:0]
@@ -104,36 +131,82 @@ func (b *batch) release() {
 // full tells whether no further record may come.
 func (b *batch) full() bool { return len(b.outcomes) >= b.limit }
 
-// reject takes a record that is no valid event.
-func (b *batch) reject(err *event.Error) {
+// reject takes a record that is no valid event. Its error refuses the request whole, as that of add and
+// addFields: there is no memory for more.
+func (b *batch) reject(err *event.Error) error {
+	if n := len(b.rejections); n >= freeRejections && n%freeRejections == 0 && !b.share.hold(freeRejections*rejectionBytes) {
+		return errBusy
+	}
 	b.rejections = append(b.rejections, rejection{len(b.outcomes), err})
 	b.outcomes = append(b.outcomes, rejected)
+	return nil
+}
+
+// take adds e, or rejects it for err.
+func (b *batch) take(e *event.Event, err *event.Error) error {
+	if err != nil {
+		return b.reject(err)
+	}
+	return b.add(e)
 }
 
 // add takes a valid event, which may be changed afterwards.
-func (b *batch) add(e *event.Event) {
+func (b *batch) add(e *event.Event) error {
 	if e.Time < b.oldest {
-		b.reject(b.expired)
-		return
+		return b.reject(b.expired)
+	}
+	if len(b.arena) > arenaChunk-maxFrame {
+		if err := b.nextChunk(); err != nil {
+			return err
+		}
 	}
 	off, id := len(b.arena), e.ID()
 	b.arena = e.AppendStored(b.arena, id)
-	b.entries = append(b.entries, entry{id: id, off: off, end: len(b.arena), index: len(b.outcomes)})
+	base := len(b.chunks) * arenaChunk
+	b.entries = append(b.entries, entry{id: id, off: base + off, end: base + len(b.arena), index: len(b.outcomes)})
 	b.outcomes = append(b.outcomes, accepted)
+	return nil
+}
+
+// nextChunk makes room in the arena. Copying it into a larger piece instead would take twice the memory
+// meanwhile, and leave the smaller pieces to the collector, uncounted.
+func (b *batch) nextChunk() error {
+	if (len(b.chunks)+1)*arenaChunk >= b.stored {
+		return errTooMuchStored(b.stored)
+	}
+	if !b.share.hold(arenaChunk) {
+		return errBusy
+	}
+	b.chunks = append(b.chunks, b.arena)
+	b.arena = arenaChunks.Get().(*[arenaChunk]byte)[:0] //nolint:forcetypeassert // the pool holds nothing else
+	return nil
+}
+
+// record gives what e's event is in the arena.
+func (b *batch) record(e *entry) []byte {
+	chunk, off := e.off/arenaChunk, e.off%arenaChunk
+	from := b.arena
+	if chunk < len(b.chunks) {
+		from = b.chunks[chunk]
+	}
+	end := off + e.end - e.off
+	return from[off:end:end]
+}
+
+func errTooMuchStored(limit int) *event.Error {
+	return event.Errorf(event.CodeTooLarge, "the events of the request take more than %s once unpacked; send them in several", formatBytes(limit))
 }
 
 // addFields takes the record that the scanner has read.
-func (b *batch) addFields() {
+func (b *batch) addFields() error {
 	b.unknown += b.scan.unknown
 	if b.scan.bad != nil {
-		b.reject(b.scan.bad)
-		return
+		return b.reject(b.scan.bad)
 	}
 	if err := b.scan.fields.ParseInto(&b.ev, &b.parse); err != nil {
-		b.reject(asError(err))
-		return
+		return b.reject(asError(err))
 	}
-	b.add(&b.ev)
+	return b.add(&b.ev)
 }
 
 // choose picks what must go to the spool: neither remembered nor twice in the request.
@@ -147,7 +220,7 @@ func (b *batch) choose(recent *Recent) {
 			continue
 		}
 		e.sent = true
-		b.records = append(b.records, b.arena[e.off:e.end:e.end])
+		b.records = append(b.records, b.record(e))
 	}
 }
 

@@ -24,15 +24,14 @@ const (
 	bodyPatience = 20 * time.Second
 	bodyStep     = 1 << 20
 
-	// maxPooledBody is how large a body buffer may be to be kept for the next request; the
-	// budget counts what is beyond.
+	// maxPooledBody is how large a body buffer may be to be kept for the next request.
 	maxPooledBody = 1 << 20
 	// zstdWindow is the largest zstd window taken (the format's usual maximum is 8 MiB);
 	// a frame that asks for more is refused.
 	zstdWindow = 8 << 20
 )
 
-// budget bounds the memory of bodies being read by all requests together.
+// budget bounds the memory of all large requests together: their bodies, and what is decoded of them.
 type budget struct {
 	limit int64
 	used  atomic.Int64
@@ -54,6 +53,27 @@ type body struct {
 }
 
 var bodies = sync.Pool{New: func() any { return &body{bytes: make([]byte, 0, 4<<10)} }}
+
+// hold counts n bytes more that the request takes, until release; false when there is no room for them.
+func (b *body) hold(n int) bool {
+	if b == nil || b.budget == nil {
+		return true
+	}
+	if !b.budget.take(n) {
+		return false
+	}
+	b.held += n
+	return true
+}
+
+// unhold gives n of the held bytes back.
+func (b *body) unhold(n int) {
+	if b == nil || b.budget == nil {
+		return
+	}
+	b.budget.used.Add(-int64(n))
+	b.held -= n
+}
 
 // release gives the memory back; nothing of the bytes may be in use.
 func (b *body) release() {

@@ -33,7 +33,11 @@ var arrowRowsPool = sync.Pool{New: func() any { return new(arrowRows) }}
 // read to its end is refused whole.
 func decodeArrow(b *batch, text []byte) (err error) {
 	source := &arrowMessages{text: text, limit: b.limit, maxRows: b.limit}
-	mem := &arrowMemory{left: min(arrowRatio*len(text), 2*len(text)+arrowSlack) + arrowSmall, arena: arrowArenas.Get().(*arrowArena)}
+	mem := &arrowMemory{
+		left:  min(arrowRatio*len(text), 2*len(text)+arrowSlack) + arrowSmall,
+		arena: arrowArenas.Get().(*arrowArena),
+		share: b.share,
+	}
 	defer mem.release() // last: b holds copies of what was read
 	defer func() {
 		if p := recover(); p != nil { // the arrays trust offsets and indexes of the stream
@@ -70,6 +74,8 @@ func arrowError(source *arrowMessages, mem *arrowMemory, err error) error {
 	switch {
 	case source.refusal != nil:
 		return source.refusal
+	case mem.busy:
+		return errBusy
 	case mem.left < 0:
 		return event.Wrap(event.CodeTooLarge, err, "the Arrow stream needs more memory than is allowed for its size; send less in one request")
 	default:
@@ -126,13 +132,15 @@ func (d *arrowDecoder) record(rec arrow.Record) error {
 		}
 	}
 	for from := 0; from < rows; from += arrowChunk {
-		d.chunk(columns, from, min(from+arrowChunk, rows))
+		if err := d.chunk(columns, from, min(from+arrowChunk, rows)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // chunk fills and takes the rows from..to.
-func (d *arrowDecoder) chunk(columns []arrowColumn, from, to int) {
+func (d *arrowDecoder) chunk(columns []arrowColumn, from, to int) error {
 	b, n := d.batch, to-from
 	for i := range d.rows.events[:n] {
 		d.rows.events[i].Begin(&b.parse)
@@ -153,12 +161,11 @@ func (d *arrowDecoder) chunk(columns []arrowColumn, from, to int) {
 				err = asError(bad)
 			}
 		}
-		if err != nil {
-			b.reject(err)
-			continue
+		if err := b.take(e, err); err != nil {
+			return err
 		}
-		b.add(e)
 	}
+	return nil
 }
 
 func arrowTypeTaken(t arrow.DataType) bool {

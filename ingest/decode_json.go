@@ -26,8 +26,7 @@ func decodeJSON(b *batch, text []byte, lines bool) error {
 	case '{':
 		next, err := b.scan.object(text, start)
 		if err == nil && skipSpace(text, next) == len(text) {
-			b.addFields()
-			return nil
+			return b.addFields()
 		}
 		return decodeLines(b, text)
 	default:
@@ -65,14 +64,18 @@ func decodeElements(b *batch, text []byte, i int) (int, error) {
 			if err != nil {
 				return i, notJSON(err)
 			}
-			b.reject(errNotObject)
+			if err := b.reject(errNotObject); err != nil {
+				return i, err
+			}
 			i = next
 		} else {
 			next, err := b.scan.object(text, i)
 			if err != nil {
 				return i, notJSON(err)
 			}
-			b.addFields()
+			if err := b.addFields(); err != nil {
+				return i, err
+			}
 			i = next
 		}
 		i = skipSpace(text, i)
@@ -104,23 +107,28 @@ func decodeLines(b *batch, text []byte) error {
 		if b.full() {
 			return errTooMany(b.limit)
 		}
-		next, err := b.scan.object(line, start)
-		if err == nil {
-			if next = skipSpace(line, next); next == len(line) {
-				b.addFields()
-				continue
-			}
-			err = &jsonError{next, "something stands behind the object"}
-		} else if line[start] != '{' {
-			if next, other := b.scan.skip(line, start, maxJSONDepth); other == nil && skipSpace(line, next) == len(line) {
-				b.reject(errNotObject)
-				continue
-			}
+		if err := decodeLine(b, line, start); err != nil {
+			return err
 		}
-		b.unreadable++
-		b.reject(notJSON(err))
 	}
 	return nil
+}
+
+// decodeLine reads one line, which begins at start.
+func decodeLine(b *batch, line []byte, start int) error {
+	next, err := b.scan.object(line, start)
+	if err == nil {
+		if next = skipSpace(line, next); next == len(line) {
+			return b.addFields()
+		}
+		err = &jsonError{next, "something stands behind the object"}
+	} else if line[start] != '{' {
+		if next, other := b.scan.skip(line, start, maxJSONDepth); other == nil && skipSpace(line, next) == len(line) {
+			return b.reject(errNotObject)
+		}
+	}
+	b.unreadable++
+	return b.reject(notJSON(err))
 }
 
 var errNotObject = event.Errorf(event.CodeInvalid, "is not a JSON object")

@@ -43,15 +43,21 @@ func decodeFrames(b *batch, text []byte) error {
 		e := &b.ev
 		if err := e.DecodeBinary(frame, borrow); err != nil {
 			b.unreadable++
-			b.reject(event.Wrap(event.CodeInvalid, err, "is not an event of this version"))
+			if err := b.reject(event.Wrap(event.CodeInvalid, err, "is not an event of this version")); err != nil {
+				return err
+			}
 			continue
 		}
 		e.CompanyID, e.SiteID, e.Received = b.parse.CompanyID, b.parse.SiteID, received
 		if err := e.Normalize(b.parse.Now); err != nil {
-			b.reject(asError(err))
+			if err := b.reject(asError(err)); err != nil {
+				return err
+			}
 			continue
 		}
-		b.add(e)
+		if err := b.add(e); err != nil {
+			return err
+		}
 	}
 	return nil
 }

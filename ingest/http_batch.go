@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"gatehouse/event"
@@ -47,15 +46,25 @@ func decoderFor(contentType string) decoder {
 // events reads, decodes, stores and answers. An error means that nothing was taken
 // and nothing was answered.
 func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Principal, start time.Time, maxBytes, maxEvents int, decode decoder) error {
-	content, err := readBody(w, r, maxBytes, &in.open)
+	status, answer, err := in.takeBatch(w, r, rt, p, start, maxBytes, maxEvents, decode)
 	if err != nil {
 		return err
 	}
-	// The body's share of the memory for large requests must not wait for a client that
+	// By now the request's share of the memory is given back: it must not wait for a client that
 	// reads its answer slowly.
-	release := sync.OnceFunc(content.release)
-	defer release()
-	b := in.newBatch(p, start, maxEvents)
+	writeJSON(w, status, answer)
+	in.metrics.request(rt, status, in.clock().Sub(start))
+	return nil
+}
+
+// takeBatch is events up to the answer.
+func (in *Intake) takeBatch(w http.ResponseWriter, r *http.Request, rt route, p *Principal, start time.Time, maxBytes, maxEvents int, decode decoder) (status int, answer []byte, err error) {
+	content, err := readBody(w, r, maxBytes, &in.open)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer content.release()
+	b := in.newBatch(p, start, maxEvents, content)
 	err = decode(b, content.bytes)
 	if err == nil && len(b.outcomes) == 0 {
 		err = errNoRecords
@@ -65,22 +74,20 @@ func (in *Intake) events(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	}
 	if err != nil {
 		b.release()
-		return err
+		return 0, nil, err
 	}
-	if err := in.take(b); err != nil {
-		return err // b is not used again: the spool may still hold it
+	if err := in.take(r.Context(), b); err != nil {
+		return 0, nil, err // b is not used again: the spool may still hold it
 	}
-	status := http.StatusOK
+	status = http.StatusOK
 	if b.unreadable == len(b.outcomes) {
 		status = http.StatusBadRequest // nothing could be read
 	}
 	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.accepted, len(b.rejections))
 	in.metrics.counted(p, b)
-	release()
-	writeJSON(w, status, b.appendResult(nil, r.URL.Query().Get("results") == "all"))
-	in.metrics.request(rt, status, in.clock().Sub(start))
+	answer = b.appendResult(nil, r.URL.Query().Get("results") == "all")
 	b.release()
-	return nil
+	return status, answer, nil
 }
 
 var errNoRecords = event.Errorf(event.CodeInvalid, "the body holds no records")

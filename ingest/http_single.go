@@ -35,7 +35,7 @@ func (in *Intake) logEvent(w http.ResponseWriter, r *http.Request, p *Principal,
 		return rejected, err
 	}
 	defer content.release()
-	b := in.newBatch(p, now, 1)
+	b := in.newBatch(p, now, 1, nil)
 	if err := decodeSingle(b, content.bytes); err != nil {
 		b.release()
 		return rejected, err
@@ -44,7 +44,7 @@ func (in *Intake) logEvent(w http.ResponseWriter, r *http.Request, p *Principal,
 		b.release()
 		return rejected, err
 	}
-	if err := in.take(b); err != nil {
+	if err := in.take(r.Context(), b); err != nil {
 		return rejected, err // b is not used again: the spool may still hold it
 	}
 	in.metrics.counted(p, b)
@@ -69,7 +69,9 @@ func decodeSingle(b *batch, text []byte) error {
 	if next = skipSpace(text, next); next != len(text) {
 		return notJSON(&jsonError{next, "something stands behind the object"})
 	}
-	b.addFields()
+	if err := b.addFields(); err != nil {
+		return err
+	}
 	if len(b.rejections) > 0 {
 		return b.rejections[0].err
 	}

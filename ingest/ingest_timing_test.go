@@ -88,7 +88,7 @@ func BenchmarkDecode(b *testing.B) {
 				if err := c.dec(batch, c.text); err != nil {
 					b.Fatal(err)
 				}
-				if err := in.take(batch); err != nil {
+				if err := in.take(b.Context(), batch); err != nil {
 					b.Fatal(err)
 				}
 				if batch.accepted != n {

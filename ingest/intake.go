@@ -20,7 +20,8 @@ type Limits struct {
 	SingleBytes int   // body of /api/log_event
 	BatchBytes  int   // body of /api/v1/events, packed and unpacked
 	BatchEvents int   // records of /api/v1/events
-	OpenBytes   int64 // large bodies of all requests together; beyond: 503, come again
+	StoredBytes int   // what the events of one request take, as the spool gets them: no more than it takes at once
+	OpenBytes   int64 // large bodies of all requests together, and what is decoded of them; beyond: 503, come again
 }
 
 // DefaultLimits are the limits without configuration.
@@ -28,6 +29,7 @@ var DefaultLimits = Limits{
 	SingleBytes: 64 << 10,
 	BatchBytes:  32 << 20,
 	BatchEvents: 50_000,
+	StoredBytes: 64 << 20,
 	OpenBytes:   256 << 20,
 }
 
@@ -41,6 +43,9 @@ func (l Limits) orDefault() Limits {
 	}
 	if l.BatchEvents > 0 {
 		d.BatchEvents = l.BatchEvents
+	}
+	if l.StoredBytes > 0 {
+		d.StoredBytes = l.StoredBytes
 	}
 	if l.OpenBytes > 0 {
 		d.OpenBytes = l.OpenBytes
@@ -207,7 +212,7 @@ func (in *Intake) admit(p *Principal, n int) error {
 }
 
 // take brings b's new events to the spool, all or none, and settles what became of each record.
-func (in *Intake) take(b *batch) error {
+func (in *Intake) take(ctx context.Context, b *batch) error {
 	b.choose(in.recent)
 	if b.exact {
 		b.exact = in.dropStored(ctx, b) == nil

@@ -130,6 +130,9 @@ func (s *Spool) gather(ctx context.Context, need int64) (*group, error) {
 	}
 }
 
+// MaxAppend is what one Append call may bring at most, 8 bytes for each record included.
+func (s *Spool) MaxAppend() int64 { return s.maxBlock() }
+
 func (s *Spool) maxBlock() int64 {
 	return min(maxBlock, s.opts.MaxBytes/segmentsPerSpool-fileHeaderSize)
 }

@@ -52,8 +52,9 @@ func (s *server) openIntake(context.Context) (err error) {
 	s.newMetrics()
 	s.intake, err = ingest.NewIntake(ingest.Options{
 		Spool: s.spool, Keys: keyResolver{s.keys}, Internal: s.internalPrincipal, Stored: ingest.NewLookup(s.conn, s.cfg.ClickHouse.Cluster), Recent: s.recent, Metrics: s.metrics,
-		Limits: ingest.Limits{BatchBytes: int(s.cfg.Ingest.MaxBytes), BatchEvents: s.cfg.Ingest.MaxRecords}, RetentionMonths: s.cfg.Ingest.RetentionMonths,
-		Store: s.pingStore,
+		Limits:          ingest.Limits{BatchBytes: int(s.cfg.Ingest.MaxBytes), BatchEvents: s.cfg.Ingest.MaxRecords, StoredBytes: int(s.spool.MaxAppend())},
+		RetentionMonths: s.cfg.Ingest.RetentionMonths,
+		Store:           s.pingStore,
 		Ready: []ingest.Probe{
 			{Name: "database", Check: s.store.DB().Ping},
 			{Name: "spool", Check: s.spoolHasRoom},
