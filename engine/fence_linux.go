@@ -70,6 +70,26 @@ func landlockABI() int {
 	return int(v)
 }
 
+// fenceOf is what a fence made by a kernel with that Landlock is worth.
+func fenceOf(abi int) Fence {
+	switch {
+	case abi >= abiNetwork:
+		return FenceFull
+	case abi > 0:
+		return FenceFiles
+	default:
+		return FenceNone
+	}
+}
+
+// fence is how far a process started with these options is confined.
+func (o ServeOptions) fence() Fence {
+	if !o.fenced {
+		return FenceNone
+	}
+	return fenceOf(landlockABI())
+}
+
 // enterFence confines the process and starts it again inside the fence, with an
 // empty environment. It returns nil when it cannot, after saying so loudly.
 func enterFence(o ServeOptions, log *slog.Logger) error {
@@ -79,13 +99,11 @@ func enterFence(o ServeOptions, log *slog.Logger) error {
 		if o.NoFence {
 			reason = "it was switched off"
 		}
-		log.Warn("THE ENGINE RUNS UNFENCED: SQL that reaches it can read every file that this user can, and reach the network", slog.String("reason", reason))
+		FenceNone.warn(log, slog.String("reason", reason))
 		clearEnv()
 		return nil
 	}
-	if abi < abiNetwork {
-		log.Warn("the kernel's Landlock confines files but not the network", slog.Int("abi", abi))
-	}
+	fenceOf(abi).warn(log, slog.Int("abi", abi))
 	exe, err := os.Executable()
 	if err != nil {
 		return err

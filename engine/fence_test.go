@@ -3,6 +3,8 @@
 package engine
 
 import (
+	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -11,6 +13,25 @@ import (
 	"strings"
 	"testing"
 )
+
+// control is what a statement does in an engine without the fence.
+type control int
+
+const (
+	works    control = iota // it answers 200
+	connects                // it reaches the port, where nobody speaks to it
+	fails                   // it needs what is not installed or configured
+)
+
+func drain(c chan struct{}) {
+	for {
+		select {
+		case <-c:
+		default:
+			return
+		}
+	}
+}
 
 // What the kernel refuses to the engine even for trusted SQL. The statement
 // check for INTO OUTFILE is switched off here, so that the fence alone answers.
@@ -26,14 +47,17 @@ func TestFence(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
-	reached := make(chan struct{}, 1)
+	reached := make(chan struct{}, 100)
 	go func() {
 		for {
 			c, err := ln.Accept()
 			if err != nil {
 				return
 			}
-			reached <- struct{}{}
+			select {
+			case reached <- struct{}{}:
+			default:
+			}
 			_ = c.Close()
 		}
 	}()
@@ -44,35 +68,81 @@ func TestFence(t *testing.T) {
 	}
 	target := filepath.Join(outside, "out")
 	t.Setenv("GATEHOUSE_TEST_SECRET", "environment")
-	e := startEngine(t, Config{extraArgs: []string{"--test-allow-file"}}, true)
+	type statement struct {
+		text     string
+		unfenced control
+		says     string // what refuses it inside
+	}
 	addr := ln.Addr().String()
-	post(t, e, "CREATE TABLE outside (a String) ENGINE = File(CSV, '"+secret+"')", nil)
-	for _, q := range []string{
-		"SELECT file('/etc/passwd')",
-		"SELECT file('" + secret + "')",
-		"SELECT * FROM file('/etc/passwd', 'LineAsString', 'a String')",
-		"SELECT * FROM file('" + secret + "')",
-		"SELECT * FROM file('/proc/" + strconv.Itoa(os.Getpid()) + "/environ', 'LineAsString', 'a String')",
-		"SELECT 1 INTO OUTFILE '" + target + "'",
-		"SELECT 1 INTO OUTFILE '" + target + "' FORMAT JSON",
-		"INSERT INTO FUNCTION file('" + target + "', 'CSV', 'a String') VALUES ('x')",
-		"SELECT * FROM url('http://" + addr + "/', 'CSV', 'a String')",
-		"INSERT INTO FUNCTION url('http://" + addr + "/', 'CSV', 'a String') VALUES ('x')",
-		"SELECT * FROM remote('" + addr + "', 'system.one')",
-		"SELECT * FROM mysql('" + addr + "', 'd', 't', 'u', 'p')",
-		"SELECT * FROM s3('http://" + addr + "/bucket/k.csv', 'CSV', 'a String')",
-		"SELECT * FROM sqlite('" + secret + "', 't')",
-		"SELECT * FROM executable('id', 'LineAsString', 'a String')",
-		"SELECT * FROM file('/proc/self/environ', 'LineAsString', 'a String')",
-		"SELECT * FROM file('/proc/" + strconv.Itoa(os.Getpid()) + "/cmdline', 'LineAsString', 'a String')",
-		"SELECT * FROM outside",
-		"INSERT INTO outside VALUES ('x')",
-		"BACKUP DATABASE default TO File('" + target + "')",
-	} {
-		if r := post(t, e, q, nil); r.status == 200 {
-			t.Errorf("%s: the fence has a hole: %s", q, r.body)
-		} else {
-			t.Logf("%s: %.160s", q, r.body)
+	statements := func(target string) []statement {
+		const (
+			denied   = "Permission denied"
+			noSocket = "Poco::IOException: I/O error"
+		)
+		return []statement{
+			{"SELECT file('/etc/passwd')", works, denied},
+			{"SELECT file('" + secret + "')", works, denied},
+			{"SELECT * FROM file('/etc/passwd', 'LineAsString', 'a String')", works, denied},
+			{"SELECT * FROM file('" + secret + "')", works, denied},
+			{"SELECT * FROM file('/proc/" + strconv.Itoa(os.Getpid()) + "/environ', 'LineAsString', 'a String')", works, denied},
+			{"SELECT 1 INTO OUTFILE '" + target + "1'", works, denied},
+			{"SELECT 1 INTO OUTFILE '" + target + "2' FORMAT JSON", works, denied},
+			{"INSERT INTO FUNCTION file('" + target + "3', 'CSV', 'a String') VALUES ('x')", works, denied},
+			{"SELECT * FROM url('http://" + addr + "/', 'CSV', 'a String')", connects, noSocket},
+			{"INSERT INTO FUNCTION url('http://" + addr + "/', 'CSV', 'a String') VALUES ('x')", connects, denied},
+			{"SELECT * FROM remote('" + addr + "', 'system.one')", connects, noSocket},
+			{"SELECT * FROM mysql('" + addr + "', 'd', 't', 'u', 'p')", connects, "Can't connect to server on '127.0.0.1' (13)"},
+			{"SELECT * FROM s3('http://" + addr + "/bucket/k.csv', 'CSV', 'a String')", connects, denied},
+			{"SELECT * FROM sqlite('" + secret + "', 't')", fails, "unable to open database file"},
+			{"SELECT * FROM executable('id', 'LineAsString', 'a String')", fails, "does not exist inside user scripts folder"},
+			{"SELECT * FROM file('/proc/self/environ', 'LineAsString', 'a String')", works, denied},
+			{"SELECT * FROM file('/proc/" + strconv.Itoa(os.Getpid()) + "/cmdline', 'LineAsString', 'a String')", works, denied},
+			{"SELECT * FROM outside", works, denied},
+			{"INSERT INTO outside VALUES ('x')", works, denied},
+			{"BACKUP DATABASE default TO File('" + target + "4')", fails, "'backups.allowed_path' configuration parameter is not set"},
+		}
+	}
+	const outsideTable = "CREATE TABLE outside (a String) ENGINE = File(CSV, '%s')"
+	var openLog, log syncBuffer
+	open := startEngine(t, Config{Logger: slog.New(slog.NewTextHandler(&openLog, nil)), extraArgs: []string{"--test-allow-file", "--no-fence"}}, true)
+	if open.Fence() != FenceNone || !strings.Contains(openLog.String(), "level=WARN msg=\"THE ENGINE RUNS UNFENCED") {
+		t.Errorf("an engine without a fence: %q, and the log says %s", open.Fence(), openLog.String())
+	}
+	post(t, open, fmt.Sprintf(outsideTable, filepath.Join(outside, "control.csv")), nil)
+	if err := os.WriteFile(filepath.Join(outside, "control.csv"), []byte("control\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range statements(filepath.Join(outside, "control")) {
+		if s.unfenced == fails {
+			continue
+		}
+		if r := post(t, open, s.text, url.Values{"http_max_tries": {"1"}, "connections_with_failover_max_tries": {"1"}}); s.unfenced == works && r.status != 200 {
+			t.Errorf("%s fails without the fence too, so it tests nothing: %s", s.text, r.body)
+		}
+		if s.unfenced == connects {
+			select {
+			case <-reached:
+			default:
+				t.Errorf("%s reaches nothing without the fence either, so it tests nothing", s.text)
+			}
+			drain(reached)
+		}
+	}
+	if text, err := os.ReadFile(filepath.Join(outside, "control1")); err != nil || string(text) != "1\n" {
+		t.Errorf("what an engine without a fence writes: %q %v", text, err)
+	}
+
+	e := startEngine(t, Config{Logger: slog.New(slog.NewTextHandler(&log, nil)), extraArgs: []string{"--test-allow-file"}}, true)
+	if e.Fence() != FenceFull || strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("an engine with a fence: %q, and the log says %s", e.Fence(), log.String())
+	}
+	post(t, e, fmt.Sprintf(outsideTable, secret), nil)
+	for _, s := range statements(target) {
+		switch r := post(t, e, s.text, nil); {
+		case r.status == 200:
+			t.Errorf("%s: the fence has a hole: %s", s.text, r.body)
+		case !strings.Contains(r.body, s.says):
+			t.Errorf("%s: it is something else that refuses: %s", s.text, r.body)
 		}
 	}
 	select {
@@ -80,8 +150,8 @@ func TestFence(t *testing.T) {
 		t.Error("the engine reached a TCP port")
 	default:
 	}
-	if _, err := os.Stat(target); err == nil {
-		t.Error("the engine wrote outside of its directory")
+	if left, err := filepath.Glob(target + "*"); err != nil || len(left) > 0 {
+		t.Errorf("the engine wrote outside of its directory: %v %v", left, err)
 	}
 	// The process itself: empty environment, no new privileges, no core files.
 	pid := strconv.Itoa(e.Pid())

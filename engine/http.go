@@ -20,8 +20,11 @@ import (
 // ServerDisplayName is what the engine calls itself.
 const ServerDisplayName = "gatehouse-engine"
 
-// pidHeader tells the supervisor which process answers.
-const pidHeader = "X-Gatehouse-Engine-Pid"
+// What tells the supervisor which process answers, and its Fence: what a child writes is read only when it dies.
+const (
+	pidHeader   = "X-Gatehouse-Engine-Pid"
+	fenceHeader = "X-Gatehouse-Engine-Fence"
+)
 
 // appendSize is how much of an insert's data is handed to the engine at once.
 const appendSize = 256 << 10
@@ -33,7 +36,8 @@ type handler struct {
 	d         *database
 	tmp       string
 	log       *slog.Logger
-	allowFile bool // tests of the fence only: lets INTO OUTFILE reach the kernel
+	fence     string // a Fence
+	allowFile bool   // tests of the fence only: lets INTO OUTFILE reach the kernel
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -57,6 +61,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	hd.Set("X-ClickHouse-Server-Display-Name", ServerDisplayName)
 	hd.Set("X-ClickHouse-Timezone", "UTC")
 	hd.Set(pidHeader, pid)
+	hd.Set(fenceHeader, h.fence)
 	req, err := parseRequest(r)
 	resp := newResponse(w, req, h.tmp)
 	defer resp.held.close()

@@ -209,13 +209,13 @@ func serve(ctx context.Context, o ServeOptions, log *slog.Logger) error {
 	}
 	tmp := filepath.Join(o.Dir, tmpDirName)
 	srv := &http.Server{
-		Handler:           &handler{d: d, tmp: tmp, log: log, allowFile: o.allowFile},
+		Handler:           &handler{d: d, tmp: tmp, log: log, fence: string(o.fence()), allowFile: o.allowFile},
 		ReadHeaderTimeout: 30 * time.Second,
 		MaxHeaderBytes:    maxStatement, // a GET carries its statement in the request line
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	log.Info("engine serves", slog.String("version", d.version), slog.String("library", lib.baseVersion()),
-		slog.Int64("memory_limit", conf.MemoryLimit), slog.Int("threads", conf.Threads), slog.Bool("fenced", o.fenced))
+		slog.Int64("memory_limit", conf.MemoryLimit), slog.Int("threads", conf.Threads), slog.String("fence", string(o.fence())))
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(ln) }()
 	select {

@@ -42,6 +42,7 @@ type Engine struct {
 	ready chan struct{} // closed while the child answers; replaced when it dies
 	pid   int
 	up    bool
+	fence Fence // of the child that answers, or answered last
 
 	restarts atomic.Int64
 	closed   atomic.Bool
@@ -187,16 +188,17 @@ func (e *Engine) runChild(ctx context.Context, patience time.Duration, answered 
 
 	probing, stopProbe := context.WithCancel(ctx)
 	defer stopProbe()
-	up := make(chan struct{})
+	up := make(chan Fence, 1)
 	go e.probe(probing, cmd.Process.Pid, up)
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		select {
-		case <-up:
+		case fence := <-up:
 			late.Stop()
-			e.setUp()
-			e.cfg.Logger.Info("engine ready", slog.Int("pid", cmd.Process.Pid), slog.String("socket", e.socket))
+			e.setUp(fence)
+			e.cfg.Logger.Info("engine ready", slog.Int("pid", cmd.Process.Pid), slog.String("socket", e.socket), slog.String("fence", string(fence)))
+			fence.warn(e.cfg.Logger)
 			up = nil
 			answered()
 		case err := <-exited:
@@ -218,9 +220,9 @@ func (e *Engine) runChild(ctx context.Context, patience time.Duration, answered 
 	}
 }
 
-// probe closes up when the child answers a query. An answer of another process,
-// which has the directory and so the socket, does not count.
-func (e *Engine) probe(ctx context.Context, pid int, up chan<- struct{}) {
+// probe tells up, once, that the child answers a query, and its fence. An answer of another
+// process, which has the directory and so the socket, does not count.
+func (e *Engine) probe(ctx context.Context, pid int, up chan<- Fence) {
 	client := &http.Client{Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return e.dialSocket(ctx) },
 		DisableKeepAlives: true,
@@ -236,7 +238,7 @@ func (e *Engine) probe(ctx context.Context, pid int, up chan<- struct{}) {
 			_ = res.Body.Close()
 			if res.StatusCode == http.StatusOK && string(b) == "1\n" &&
 				res.Header.Get(pidHeader) == strconv.Itoa(pid) {
-				close(up)
+				up <- Fence(res.Header.Get(fenceHeader))
 				return
 			}
 		}
@@ -284,9 +286,9 @@ func (e *Engine) setPid(pid int) {
 	e.mu.Unlock()
 }
 
-func (e *Engine) setUp() {
+func (e *Engine) setUp(fence Fence) {
 	e.mu.Lock()
-	e.up = true
+	e.up, e.fence = true, fence
 	close(e.ready)
 	e.mu.Unlock()
 }
@@ -306,6 +308,13 @@ func (e *Engine) Ready() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.up
+}
+
+// Fence is how far the child that answers is confined, or the last one that did.
+func (e *Engine) Fence() Fence {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.fence
 }
 
 // Pid is the child's process id, 0 while there is none.

@@ -101,7 +101,11 @@ func (in *Intake) Readiness(w http.ResponseWriter, r *http.Request) {
 			status, word = http.StatusServiceUnavailable, "not ready"
 		}
 	}
-	in.writeValue(w, status, map[string]any{"status": word, "checks": checks})
+	out := map[string]any{"status": word, "checks": checks}
+	if in.detail != nil {
+		out["detail"] = in.detail()
+	}
+	in.writeValue(w, status, out)
 }
 
 func (in *Intake) writeValue(w http.ResponseWriter, status int, v any) {

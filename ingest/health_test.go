@@ -95,6 +95,15 @@ func TestReady(t *testing.T) {
 	}
 }
 
+func TestReadyDetail(t *testing.T) {
+	s := newServer(t, func(o *Options) {
+		o.Detail = func() map[string]string { return map[string]string{"engine_fence": "none"} }
+	})
+	if a := s.do(t, http.MethodGet, "/readyz", ""); a.text != `{"checks":{"store":"ok"},"detail":{"engine_fence":"none"},"status":"ready"}`+"\n" {
+		t.Error(a.text)
+	}
+}
+
 func TestMetricsAccess(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	NewMetrics(reg, Gauges{SpoolAge: func() float64 { return 3 }, WriterFailing: func() float64 { return 1 }, EngineRestarts: func() float64 { return 2 }, Recent: NewRecent(10)}).ObserveInsert(time.Second, 5, nil)

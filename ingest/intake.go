@@ -73,6 +73,8 @@ type Options struct {
 	Ready []Probe
 	// Behind is what works behind the acknowledgement. /readyz tells of it, and is ready all the same.
 	Behind []Probe
+	// Detail is what /readyz says besides; nil: nothing.
+	Detail func() map[string]string
 	// ClientIP tells where a request comes from; nil is its connection's address.
 	ClientIP func(r *http.Request) netip.Addr
 
@@ -97,6 +99,7 @@ type Intake struct {
 	store     cachedProbe
 	ready     []Probe
 	behind    []Probe
+	detail    func() map[string]string
 	clientIP  func(r *http.Request) netip.Addr
 	clock     func() time.Time
 	log       *slog.Logger
@@ -113,7 +116,7 @@ func NewIntake(o Options) (*Intake, error) {
 	}
 	in := &Intake{
 		spool: o.Spool, keys: o.Keys, limiter: o.Limiter, internal: o.Internal, stored: o.Stored, recent: o.Recent,
-		metrics: o.Metrics, limits: o.Limits.orDefault(), ready: o.Ready, behind: o.Behind, clientIP: o.ClientIP, clock: o.Clock, log: o.Log,
+		metrics: o.Metrics, limits: o.Limits.orDefault(), ready: o.Ready, behind: o.Behind, detail: o.Detail, clientIP: o.ClientIP, clock: o.Clock, log: o.Log,
 	}
 	in.retention, in.expired = o.RetentionMonths, errExpired(o.RetentionMonths)
 	in.store.check = o.Store

@@ -38,6 +38,7 @@ type Gauges struct {
 	SpoolDamaged   func() float64 // damaged places set aside
 	WriterFailing  func() float64 // steps of the writer whose last attempt failed
 	EngineRestarts func() float64
+	EngineFence    func() float64 // how far the embedded ClickHouse is confined: 0 not, 1 files, 2 network too
 	Recent         *Recent
 }
 
@@ -105,6 +106,7 @@ func NewMetrics(reg prometheus.Registerer, g Gauges) *Metrics {
 	gauge("gatehouse_spool_age_seconds", "How long the oldest event on disk has waited for ClickHouse.", g.SpoolAge)
 	gauge("gatehouse_spool_damaged", "Damaged places of the spool that were set aside.", g.SpoolDamaged)
 	gauge("gatehouse_writer_failing", "Steps of the way from the disk to ClickHouse whose last attempt failed. Above 0, events are taken and wait on disk.", g.WriterFailing)
+	gauge("gatehouse_engine_fence", "How far the kernel confines the embedded ClickHouse: 0 not at all, 1 its files, 2 its files and the network.", g.EngineFence)
 	if g.EngineRestarts != nil {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "gatehouse_engine_restarts_total", Help: "How often the embedded ClickHouse was started anew.",

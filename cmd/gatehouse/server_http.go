@@ -44,6 +44,7 @@ func (s *server) newMetrics() {
 	}
 	if s.engine != nil {
 		g.EngineRestarts = func() float64 { return float64(s.engine.Restarts()) }
+		g.EngineFence = func() float64 { return float64(s.engine.Fence().Level()) }
 	}
 	s.metrics = ingest.NewMetrics(s.registry, g)
 }
@@ -60,6 +61,7 @@ func (s *server) openIntake(context.Context) (err error) {
 			{Name: "spool", Check: s.spoolHasRoom},
 		},
 		Behind:  []ingest.Probe{{Name: "writer", Check: s.writerGetsOn}},
+		Detail:  s.readyDetail,
 		Limiter: newEventLimiter(s.cfg.Ingest.RateLimit),
 		Log:     s.logger("ingest"),
 	})
@@ -71,6 +73,14 @@ func (s *server) pingStore(ctx context.Context) error {
 		return errors.New("the engine is starting")
 	}
 	return s.conn.Ping(ctx)
+}
+
+// readyDetail is what /readyz tells besides what works.
+func (s *server) readyDetail() map[string]string {
+	if s.engine == nil {
+		return map[string]string{"engine": "outside"}
+	}
+	return map[string]string{"engine": "embedded", "engine_fence": string(s.engine.Fence())}
 }
 
 // minDiskFree is the room on disk below which the server is not ready: an insert's parts need some.
