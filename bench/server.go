@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -170,30 +171,34 @@ func (s *Server) readURL() error {
 	return nil
 }
 
-// ready asks /readyz once.
-func (s *Server) ready(ctx context.Context) error {
+// Ready asks /readyz once.
+func (s *Server) Ready(ctx context.Context) (status int, text string, err error) {
 	client, err := s.Client(1)
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	defer client.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL()+"/readyz", nil)
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return 0, "", err
 	}
-	if err := resp.Body.Close(); err != nil {
-		return err
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return resp.StatusCode, string(body), errors.Join(err, resp.Body.Close())
+}
+
+// ready tells why the server is not ready.
+func (s *Server) ready(ctx context.Context) error {
+	status, _, err := s.Ready(ctx)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("/readyz answers %d", status)
 	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("/readyz answers %s", resp.Status)
-	}
-	return nil
+	return err
 }
 
 // WaitReady waits until a running server is ready (again).

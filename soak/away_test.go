@@ -5,7 +5,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -94,6 +96,9 @@ func TestSoakStoreAway(t *testing.T) {
 	if !full() {
 		t.Error("the spool's bound was not reached, or not told")
 	}
+	if code, text, err := s.Ready(t.Context()); err != nil || code != http.StatusServiceUnavailable || !strings.Contains(text, `"spool":"failing"`) {
+		t.Errorf("no event is taken, and /readyz answers %d %s %v", code, text, err)
+	}
 	held := crowd.ledger.acknowledged() - before
 	t.Logf("%d events acknowledged while the store was away, until the spool was full", held)
 	if held < 10_000 { // of at least 1.2 kB
@@ -102,6 +107,10 @@ func TestSoakStoreAway(t *testing.T) {
 	p.set(pass)
 	seen := crowd.sent.Load()
 	waitFor(t, "events to be taken again", func() bool { return crowd.sent.Load() > seen+5000 })
+	waitFor(t, "the server to be ready again", func() bool {
+		code, _, err := s.Ready(t.Context())
+		return err == nil && code == http.StatusOK
+	})
 
 	// Short breaks of every kind, also in the middle of an insert.
 	breaks := 4

@@ -14,6 +14,7 @@ type Stats struct {
 	Segments       int
 	DiskBytes      int64 // that count against the bound
 	MaxBytes       int64
+	Free           int64         // what Append still takes, about: 0 when it says ErrFull, for the bound or the disk
 	DamagedParts   int64         // files in damaged/
 	DamagedRecords int64         // lost with them, as far as known
 	TornTails      int64         // unacknowledged tails cut since Open
@@ -56,6 +57,7 @@ func (s *Spool) Stats() Stats {
 		st.Records += g.records
 		st.Bytes += g.end - fileHeaderSize
 	}
+	free, disk := s.freeLocked()
 	loc := s.oldest
 	var from indexEntry
 	var end int64
@@ -78,7 +80,31 @@ func (s *Spool) Stats() Stats {
 	defer s.damage.mu.Unlock()
 	st.DamagedParts, st.DamagedRecords, st.TornTails = int64(len(s.damage.known)), s.damage.records, s.damage.torn
 	st.DiskBytes += s.damage.bytes
+	if room := s.opts.MaxBytes - disk - s.damage.bytes; room > 0 {
+		free += room / s.opts.SegmentSize * (s.opts.SegmentSize - fileHeaderSize)
+	}
+	st.Free = free
 	return st
+}
+
+// freeLocked gives the room in the segments that are there, and how much of the bound is taken: new segments are
+// made of the rest, whole ones. A full spool is well below its bound, since segments are cut to what they hold.
+func (s *Spool) freeLocked() (free, taken int64) {
+	taken = s.disk
+	if s.prepared != nil {
+		free += s.prepared.size - fileHeaderSize
+	}
+	switch g := s.active; {
+	case g == nil:
+	case g.records > 0 && g.next <= s.trimmed: // the next one that needs its room gets it
+		taken -= g.size
+	default:
+		free += g.size - g.end
+	}
+	if !s.noSpace.IsZero() && s.opts.Clock().Sub(s.noSpace).Abs() < retryAfterNoSpace {
+		taken = s.opts.MaxBytes
+	}
+	return free, taken
 }
 
 // find walks headers from the indexed block on. Where it cannot, the answer is that block: a little too old.

@@ -87,7 +87,7 @@ func (s *server) readyDetail() map[string]string {
 const minDiskFree = 64 << 20
 
 func (s *server) spoolHasRoom(context.Context) error {
-	if st := s.spool.Stats(); st.DiskBytes >= int64(s.cfg.Spool.MaxBytes) {
+	if st := s.spool.Stats(); st.Free <= 0 {
 		return fmt.Errorf("the spool is full: %d records wait for the event store", st.Records)
 	}
 	free, err := diskFree(s.dataDir)
