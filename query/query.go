@@ -22,7 +22,7 @@ type Company struct {
 	ID         uint32
 	Name       string
 	Location   *time.Location // whose days and hours are meant; nil means UTC
-	MaxSession time.Duration  // a session without an end lasts no longer; 0 means 24 h
+	MaxSession time.Duration  // a session that nothing ends is over this long after its last event; 0 means 24 h
 }
 
 // Zone is the company's time zone, never nil.

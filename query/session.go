@@ -29,12 +29,12 @@ var toldAgainSQL string
 func tellingOnce(sql string) string { return strings.ReplaceAll(sql, "/*told again*/", toldAgainSQL) }
 
 // SessionLookaround is how far outside a report's range events are read to pair
-// sign-ins with sign-offs. What lies further away is not consulted: a session whose
-// logoff comes later than that counts as one without a logoff.
+// sign-ins with sign-offs, and how long an event proves presence. What lies further
+// away is not consulted: a logoff later than that ends no session.
 const SessionLookaround = 31 * 24 * time.Hour
 
-// DefaultMaxSession bounds a session whose logoff was not logged, where the
-// company sets nothing else.
+// DefaultMaxSession is how long after its last event a session counts as ended that
+// nothing ends, where the company sets nothing else.
 const DefaultMaxSession = 24 * time.Hour
 
 // SessionsSpec says what the sessions report takes.
@@ -308,7 +308,7 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 	return flush()
 }
 
-// maxSessionOf bounds a company's sessions whose logoff was not logged.
+// maxSessionOf bounds a company's sessions that nothing ends.
 func maxSessionOf(c Company) time.Duration {
 	if c.MaxSession <= 0 {
 		return DefaultMaxSession

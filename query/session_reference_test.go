@@ -88,6 +88,7 @@ type refMark struct {
 	t    int64
 	rank int
 	ev   event.Event
+	told int64 // of a crash: the startup that tells of it
 }
 
 func (m refMark) ends() bool  { return m.rank <= refLogoff || m.rank == refCrash }
@@ -145,7 +146,7 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 			if l, ok := low[k]; ok {
 				k.id = l
 			}
-			keys[k] = append(keys[k], refMark{e.Time, refRank(e.Type), e})
+			keys[k] = append(keys[k], refMark{t: e.Time, rank: refRank(e.Type), ev: e})
 		}
 		for k, marks := range keys {
 			marks = append(marks, power...)
@@ -166,9 +167,9 @@ func refPower(evs []event.Event) []refMark {
 	for _, e := range evs {
 		switch e.Type {
 		case event.Startup, event.Shutdown:
-			switches = append(switches, refMark{e.Time, refRank(e.Type), e})
+			switches = append(switches, refMark{t: e.Time, rank: refRank(e.Type), ev: e})
 		case event.Sleep, event.Wake:
-			power = append(power, refMark{e.Time, refRank(e.Type), e})
+			power = append(power, refMark{t: e.Time, rank: refRank(e.Type), ev: e})
 		}
 	}
 	refSort(switches)
@@ -193,7 +194,7 @@ func refPower(evs []event.Event) []refMark {
 			}
 		}
 		if last >= 0 {
-			power = append(power, refMark{t: last, rank: refCrash})
+			power = append(power, refMark{t: last, rank: refCrash, told: s.t})
 		}
 	}
 	return power
@@ -306,39 +307,47 @@ func refSegment(segment []refMark, next, now, maxSession int64) (out []refSessio
 	case next != 0:
 		closed = next
 	}
-	starts := openers[:1]
-	if reason != "logoff" {
-		for _, o := range openers[1:] {
-			if o.t >= starts[len(starts)-1].t+maxSession {
-				starts = append(starts[:len(starts):len(starts)], o)
-			}
-		}
+	// Each opener holds the session open until the next one, or until the segment's end,
+	// which told is the event that tells of. One that is more than 31 days from that
+	// holds it no longer than max_session after the person's last event.
+	const month = int64(31 * 24 * 3600 * 1000)
+	told := tail.t
+	switch {
+	case tail.rank == refCrash:
+		told = tail.told
+	case !tail.ends():
+		told = closed
 	}
-	for i, o := range starts {
-		end := never
-		if i+1 < len(starts) {
-			end = starts[i+1].t
+	for i := 0; i < len(openers); {
+		first, last := openers[i], openers[i]
+		for i++; i < len(openers) && openers[i].t <= last.t+month; i++ {
+			last = openers[i]
 		}
-		s := refSession{
-			user: event.Fold(o.ev.User), computer: event.Fold(o.ev.Computer), site: o.ev.SiteID, logonType: o.ev.LogonType,
-			signedIn: o.rank == refLogon, elevated: elevated(o.t, end), start: o.t, reason: reason, confidence: "inferred",
+		end, ends, why := closed, "inferred", reason
+		if i < len(openers) || told > last.t+month {
+			why, end = "max_session", last.t
+			for _, m := range segment {
+				if !m.ends() && m.ev.User != "" && m.t <= last.t+month {
+					end = max(end, m.t)
+				}
+			}
+			end = min(end+maxSession, last.t+month)
+		} else if why == "logoff" || why == "shutdown" {
+			ends = "logged"
 		}
-		ended := closed
-		if reason != "logoff" && o.t+maxSession < closed {
-			ended, s.reason = o.t+maxSession, "max_session"
+		next := never
+		if i < len(openers) {
+			next = openers[i].t
 		}
-		if s.reason == "logoff" || s.reason == "shutdown" {
-			s.confidence = "logged"
+		if end > now {
+			why, ends = "open", "open"
 		}
-		if ended > now {
-			s.reason, s.confidence = "open", "open"
-		}
-		if s.reason == "superseded" && ended == s.start {
-			continue
-		}
-		s.until = max(s.start, min(ended, now))
-		s.active = refActive(segment, s.start, s.until)
-		out = append(out, s)
+		until := max(first.t, min(end, now))
+		out = append(out, refSession{
+			user: event.Fold(first.ev.User), computer: event.Fold(first.ev.Computer), site: first.ev.SiteID, logonType: first.ev.LogonType,
+			signedIn: first.rank == refLogon, elevated: elevated(first.t, next), start: first.t, until: until,
+			active: refActive(segment, first.t, until), reason: why, confidence: ends,
+		})
 	}
 	return out
 }

@@ -42,6 +42,23 @@ func (m mark) rank() int   { return int(m.code & rankMask) }
 func (m mark) ends() bool  { return m.rank() <= rankLogoff || m.rank() == rankCrash }
 func (m mark) opens() bool { return m.rank() == rankLogon || m.rank() == rankResume }
 
+// byPerson tells whether somebody did it, where others befell the computer.
+func (m mark) byPerson() bool {
+	switch m.rank() {
+	case rankLogon, rankResume, rankPause, rankTwin:
+		return true
+	}
+	return false
+}
+
+// crash is the end that a startup tells of, when the computer was last seen before it.
+func crash(seen, startup int64) mark {
+	return mark{code: seen<<rankBits | rankCrash, tag: uint64(startup) << 1} //nolint:gosec // after 1970
+}
+
+// startedAt is the startup that tells of a crash.
+func (m mark) startedAt() int64 { return int64(m.tag >> 1) } //nolint:gosec // what crash put there
+
 func (m mark) site() uint32     { return uint32(m.tag >> 9) } //nolint:gosec // a tag holds 32 bits of site
 func (m mark) logonType() uint8 { return uint8(m.tag >> 1) }  //nolint:gosec // the lower 8 are meant
 
@@ -129,7 +146,7 @@ func (w *walker) setPower(computer string, marks []mark) {
 			continue
 		}
 		if last, ok := w.lastSeen[startup{computer, m.time()}]; ok && m.rank() == rankStartup && switched.rank() != rankShutdown {
-			kept = append(kept, mark{code: last<<rankBits | rankCrash})
+			kept = append(kept, crash(last, m.time()))
 		}
 		kept, switched = append(kept, m), m
 	}
@@ -307,20 +324,21 @@ func (w *walker) segment(user, computer string, key *track, seg []mark, next int
 		return nil
 	}
 	tail := seg[len(seg)-1]
-	closed, reason := int64(never), "superseded"
+	closed, reason, told := tail.time(), "superseded", tail.time()
 	switch tail.rank() {
 	case rankLogoff:
-		closed, reason = tail.time(), "logoff"
+		reason = "logoff"
 	case rankShutdown:
-		closed, reason = tail.time(), "shutdown"
+		reason = "shutdown"
 	case rankCrash:
-		closed, reason = tail.time(), "startup"
+		reason, told = "startup", tail.startedAt()
 	case rankStartup:
 		// A stop was logged, and something after it: that is the last that is known.
 		closed, reason = seg[len(seg)-2].time(), "startup"
 	default:
-		if next != 0 {
-			closed = next
+		closed, told = next, next
+		if next == 0 {
+			told = never
 		}
 	}
 	for open < len(seg) {
@@ -330,19 +348,10 @@ func (w *walker) segment(user, computer string, key *track, seg []mark, next int
 			site: opener.site(), logonType: opener.logonType(),
 			signedIn: opener.rank() == rankLogon, start: opener.time(), reason: reason, confidence: "inferred",
 		}
-		// Without a logged logoff a session lasts no longer than maxSession, and what
-		// opens after that is a new one.
+		proof, most, upTo := w.proven(seg, open)
 		ended := closed
-		upTo := len(seg)
-		if reason != "logoff" {
-			limit := s.start + w.maxSession
-			if limit < closed {
-				ended, s.reason = limit, "max_session"
-			}
-			upTo = open + 1
-			for upTo < len(seg) && (!seg[upTo].opens() || seg[upTo].time() < limit) {
-				upTo++
-			}
+		if upTo < len(seg) || told-proof > SessionLookaround.Milliseconds() {
+			ended, s.reason = most, "max_session"
 		}
 		switch {
 		case ended > w.now:
@@ -359,6 +368,34 @@ func (w *walker) segment(user, computer string, key *track, seg []mark, next int
 		open = upTo
 	}
 	return nil
+}
+
+// proven tells how long the session lasts that seg[open] opens, as far as the person's own
+// events tell. Whatever opens a session proves presence until the next such, or the end,
+// if that comes within SessionLookaround; else until maxSession after the last thing that
+// the person did within it. So what is known of an instant follows from what happened
+// within SessionLookaround of it, wherever the events that are read begin.
+//
+// proof is the last mark of the session that opens, most the end where nothing after that
+// tells one, next the mark of the segment that opens another session.
+func (w *walker) proven(seg []mark, open int) (proof, most int64, next int) {
+	around := SessionLookaround.Milliseconds()
+	proof = seg[open].time()
+	known := proof
+	for next = open + 1; next < len(seg); next++ {
+		m := seg[next]
+		near := m.time()-proof <= around
+		if m.opens() {
+			if !near {
+				break
+			}
+			proof = m.time()
+		}
+		if near && m.byPerson() {
+			known = m.time()
+		}
+	}
+	return proof, min(known+w.maxSession, proof+around), next
 }
 
 // activeStretches are when a session is neither away (locked, disconnected) nor
