@@ -24,6 +24,10 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 	granularity := []int64{1, 1000, 60_000, 900_000}[r.IntN(4)]
 	span := []int64{2, 8, 36, 200}[r.IntN(4)] * int64(time.Hour/time.Millisecond)
 	withIDs, power, twins := r.IntN(3) == 0, r.IntN(3) > 0, r.IntN(6) == 0
+	ids := 3 + 3*r.IntN(2) // the more, the longer the chains of twins, and the fewer meet by chance
+	if twins {
+		withIDs = true
+	}
 	types := []event.Type{event.Logon, event.Logoff, event.Lock, event.Unlock, event.Disconnect, event.Reconnect}
 	if power {
 		types = append(types, event.Startup, event.Shutdown, event.Sleep, event.Wake)
@@ -49,12 +53,12 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 				e.SID = sid
 			}
 			if withIDs && r.IntN(8) > 0 {
-				e.LogonID = uint64(1 + r.IntN(3))
+				e.LogonID = uint64(1 + r.IntN(ids))
 			}
 			if e.Type == event.Logon {
 				e.LogonType = []uint8{2, 2, 10, 3, 5, 0, 255, 255}[r.IntN(8)]
 				if twins && e.LogonID != 0 {
-					e.LinkedLogonID, e.Elevated = uint64(1+r.IntN(3)), r.IntN(2) == 0
+					e.LinkedLogonID, e.Elevated = uint64(1+r.IntN(ids)), r.IntN(2) == 0
 				}
 			}
 		}

@@ -105,6 +105,7 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 	type key struct {
 		user string
 		id   uint64
+		boot int // of a logon with a twin
 	}
 	byComputer := map[string][]event.Event{}
 	seen := map[event.ID]bool{}
@@ -119,18 +120,7 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 	var out []refSession
 	for _, evs := range byComputer {
 		power := refPower(evs)
-		low := map[key]uint64{}
-		for _, e := range evs {
-			if refPresence(e) && e.Type == event.Logon && e.LinkedLogonID != 0 && e.LogonID != 0 {
-				least := min(e.LogonID, e.LinkedLogonID)
-				for _, id := range []uint64{e.LogonID, e.LinkedLogonID} {
-					k := key{event.Fold(e.User), id}
-					if have, ok := low[k]; !ok || least < have {
-						low[k] = least
-					}
-				}
-			}
-		}
+		ids := refLogons(evs, power)
 		keys := map[key][]refMark{}
 		named := map[string]bool{} // SIDs that some record gives a name
 		for _, e := range evs {
@@ -142,9 +132,9 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 			if !refPresence(e) || e.User == "" || named[event.Fold(e.User)] {
 				continue
 			}
-			k := key{event.Fold(e.User), e.LogonID}
-			if l, ok := low[k]; ok {
-				k.id = l
+			k := key{event.Fold(e.User), e.LogonID, -1}
+			if l, ok := ids[refLogonOf(&e, power)]; ok {
+				k.id, k.boot = l, refBoot(&e, power)
 			}
 			keys[k] = append(keys[k], refMark{t: e.Time, rank: refRank(e.Type), ev: e})
 		}
@@ -156,6 +146,56 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 				out = append(out, s)
 			}
 		}
+	}
+	return out
+}
+
+// refBoot is how many startups of its computer an event comes after.
+func refBoot(e *event.Event, power []refMark) (n int) {
+	for _, m := range power {
+		if m.rank == refStartup && m.t <= e.Time {
+			n++
+		}
+	}
+	return n
+}
+
+// refLogonKey is a logon id, with whose it is and the boot that it means something in.
+type refLogonKey struct {
+	user string
+	boot int
+	id   uint64
+}
+
+func refLogonOf(e *event.Event, power []refMark) refLogonKey {
+	return refLogonKey{event.Fold(e.User), refBoot(e, power), e.LogonID}
+}
+
+// refLogons gives the logon ids of one computer that are twins the lowest id that is
+// reached by going from twin to twin: whatever is told of one is told of all.
+func refLogons(evs []event.Event, power []refMark) map[refLogonKey]uint64 {
+	beside := map[refLogonKey][]uint64{}
+	for _, e := range evs {
+		if refPresence(e) && e.Type == event.Logon && e.LinkedLogonID != 0 && e.LogonID != 0 {
+			here := refLogonOf(&e, power)
+			there := here
+			there.id = e.LinkedLogonID
+			beside[here], beside[there] = append(beside[here], there.id), append(beside[there], here.id)
+		}
+	}
+	out := map[refLogonKey]uint64{}
+	for start := range beside {
+		lowest, reached, queue := start.id, map[uint64]bool{start.id: true}, []uint64{start.id}
+		for len(queue) > 0 {
+			k := refLogonKey{start.user, start.boot, queue[0]}
+			queue, lowest = queue[1:], min(lowest, k.id)
+			for _, id := range beside[k] {
+				if !reached[id] {
+					reached[id], queue = true, append(queue, id)
+				}
+			}
+		}
+		out[start] = lowest
 	}
 	return out
 }

@@ -156,7 +156,7 @@ func (w *walker) setPower(computer string, marks []mark) {
 
 // walk makes the sessions of one person at one computer.
 func (w *walker) walk(user, computer string, tracks []track) error {
-	for _, key := range joinTwins(tracks) {
+	for _, key := range joinTwins(tracks, w.power[computer]) {
 		if err := w.walkKey(user, computer, key); err != nil {
 			return err
 		}
@@ -164,48 +164,91 @@ func (w *walker) walk(user, computer string, tracks []track) error {
 	return nil
 }
 
-// joinTwins makes one track of the two logon ids that UAC gives an
-// administrator, under the lower one.
-func joinTwins(tracks []track) []*track {
-	var low map[uint64]uint64
-	for _, t := range tracks {
-		for _, l := range t.linked {
-			if l.id == 0 {
-				continue
-			}
-			if low == nil {
-				low = map[uint64]uint64{}
-			}
-			least := min(l.id, l.linked)
-			for _, id := range [...]uint64{l.id, l.linked} {
-				if have, ok := low[id]; !ok || least < have {
-					low[id] = least
+// joinTwins makes one track of the logon ids that UAC gives an administrator, under the
+// lowest. A logon id means a logon between two boots alone: tracks with links are cut at
+// the computer's startups first.
+func joinTwins(tracks []track, power []mark) []*track {
+	out := make([]*track, 0, len(tracks))
+	if !slices.ContainsFunc(tracks, func(t track) bool { return len(t.linked) > 0 }) {
+		for i := range tracks {
+			out = append(out, &tracks[i])
+		}
+		return out
+	}
+	for _, boot := range cutAtStartups(tracks, power) {
+		same := sameLogon{}
+		for _, t := range boot {
+			for _, l := range t.linked {
+				if l.id != 0 {
+					same.join(l.id, l.linked)
 				}
 			}
 		}
-	}
-	out := make([]*track, 0, len(tracks))
-	at := map[uint64]*track(nil)
-	for i := range tracks {
-		t := &tracks[i]
-		if l, ok := low[t.id]; ok {
-			t.id = l
-		}
-		if low != nil {
-			if at == nil {
-				at = map[uint64]*track{}
-			}
-			if first := at[t.id]; first != nil {
-				first.marks = append(first.marks, t.marks...)
-				first.linked = append(first.linked, t.linked...)
-				first.userName, first.computerName = max(first.userName, t.userName), max(first.computerName, t.computerName)
+		at := map[uint64]*track{}
+		for _, t := range boot {
+			t.id = same.lowest(t.id)
+			first := at[t.id]
+			if first == nil || t.id == 0 {
+				at[t.id], out = t, append(out, t)
 				continue
 			}
-			at[t.id] = t
+			first.marks = append(first.marks, t.marks...)
+			first.linked = append(first.linked, t.linked...)
+			first.userName, first.computerName = max(first.userName, t.userName), max(first.computerName, t.computerName)
 		}
-		out = append(out, t)
 	}
 	return out
+}
+
+// cutAtStartups gives the parts of tracks that lie between two startups, boot by boot.
+func cutAtStartups(tracks []track, power []mark) [][]*track {
+	var starts []int64
+	for _, m := range power {
+		if m.rank() == rankStartup {
+			starts = append(starts, m.code)
+		}
+	}
+	boots := make([][]*track, len(starts)+1)
+	for _, t := range tracks {
+		parts := map[int]*track{}
+		part := func(code int64) *track {
+			boot, _ := slices.BinarySearch(starts, code)
+			p := parts[boot]
+			if p == nil {
+				p = &track{id: t.id, userName: t.userName, computerName: t.computerName}
+				parts[boot], boots[boot] = p, append(boots[boot], p)
+			}
+			return p
+		}
+		for _, m := range t.marks {
+			p := part(m.code)
+			p.marks = append(p.marks, m)
+		}
+		for _, l := range t.linked {
+			p := part(l.code)
+			p.linked = append(p.linked, l)
+		}
+	}
+	return boots
+}
+
+// sameLogon joins logon ids: each leads to a lower one of the same logon, or is the lowest.
+type sameLogon map[uint64]uint64
+
+func (s sameLogon) lowest(id uint64) uint64 {
+	for {
+		lower, ok := s[id]
+		if !ok {
+			return id
+		}
+		id = lower
+	}
+}
+
+func (s sameLogon) join(a, b uint64) {
+	if a, b = s.lowest(a), s.lowest(b); a != b {
+		s[max(a, b)] = min(a, b)
+	}
 }
 
 // walkKey merges a key's own events with what befell the computer and cuts the line
