@@ -34,6 +34,9 @@ type Credential struct {
 // SecondFactor tells whether the person has one.
 func (c *Credential) SecondFactor() bool { return c.TOTP || c.Passkeys > 0 }
 
+// HasPassword tells whether the person has one: who signs in with an identity provider may have none.
+func (c *Credential) HasPassword() bool { return c.PasswordHash != noPassword }
+
 // Stage is how far the person has come. given: their second factor has been given; required: the setting that asks for one from everybody who is not
 // excepted.
 func (c *Credential) Stage(given, required bool) Stage {

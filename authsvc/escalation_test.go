@@ -2,9 +2,11 @@ package authsvc_test
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 	"pgregory.net/rapid"
@@ -21,11 +23,18 @@ type realm struct {
 	s         *authsvc.Store
 	companies []authsvc.Company
 	people    []uint32
-	// held are the accounts that the attacker can sign in with: their own, those whose password they have set, those they have
-	// made. It is taken that they have every second factor too.
-	held []uint32
-	next int
+	// held are the accounts whose password the attacker knows: their own, those whose password they have set, those they have
+	// made; with the hash that it has, as long as it is that one. It is taken that they have every second factor too.
+	held map[uint32]string
+	// tokens are what they have made with these accounts, to outlast them.
+	tokens []string
+	next   int
 }
+
+// vera is somebody at the identity provider to whom the claims give much. mallory is the attacker there, to whom they give nothing.
+func vera(values ...string) authsvc.Identity { return identity("vera", values...) }
+
+func mallory() authsvc.Identity { return identity("mallory") }
 
 // everyPermission is what can be had in a company or, with company 0, over all.
 var everyPermission = []authsvc.Permission{
@@ -40,17 +49,65 @@ type right struct {
 	company    uint32
 }
 
-// rights is all that the accounts held may do together.
-func (r *realm) rights() map[right]bool {
-	all := map[right]bool{}
-	for _, id := range r.held {
-		a, err := r.s.ActorFor(r.t.Context(), id, authsvc.Claim{SecondFactor: true, Scopes: authsvc.AllScopes})
-		if event.ErrorCode(err) == event.CodeUnauthorized {
-			continue // disabled, waiting, deleted
-		}
-		if err != nil {
+// hold notes that the attacker knows the password of an account, and has them make a token with it.
+func (r *realm) hold(id uint32) {
+	c, err := r.s.CredentialOfID(r.t.Context(), id)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.held[id] = c.PasswordHash
+	a, err := r.s.ActorFor(r.t.Context(), id, authsvc.Claim{SecondFactor: true, Scopes: authsvc.AllScopes})
+	if err != nil {
+		return // waits for approval
+	}
+	_, secret, err := r.s.CreatePersonalToken(r.t.Context(), a, authsvc.NewPersonalToken{Name: "x", Scopes: authsvc.AllScopes, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.tokens = append(r.tokens, secret)
+}
+
+// actors are all as whom the attacker can ask for something now: by password, by token and by their identity.
+func (r *realm) actors() (list []*authsvc.Actor) {
+	ctx := r.t.Context()
+	add := func(a *authsvc.Actor, err error) {
+		switch event.ErrorCode(err) {
+		case "":
+			list = append(list, a)
+		case event.CodeUnauthorized, event.CodeNotFound: // disabled, waiting, deleted, taken away
+		default:
 			r.t.Fatal(err)
 		}
+	}
+	full := authsvc.Claim{SecondFactor: true, Scopes: authsvc.AllScopes}
+	for _, id := range slices.Sorted(maps.Keys(r.held)) {
+		c, err := r.s.CredentialOfID(ctx, id)
+		if err == nil && c.PasswordHash == r.held[id] {
+			add(r.s.ActorFor(ctx, id, full))
+		}
+	}
+	for _, secret := range r.tokens {
+		add(r.s.PersonalActor(ctx, secret, authsvc.Claim{}))
+	}
+	if id, err := r.s.SignInIdentity(ctx, authsvc.System(), mallory(), r.claims()); err == nil {
+		add(r.s.ActorFor(ctx, id, full))
+	}
+	return list
+}
+
+func (r *realm) claims() authsvc.IdentityRules {
+	return authsvc.IdentityRules{SignUp: true, List: []authsvc.IdentityRule{
+		{Value: "root", Role: authsvc.RoleGlobalAdmin},
+		{Value: "ops", Role: authsvc.RoleAdmin, Company: "C"},
+		{Value: "boss", Role: authsvc.RoleCompanyAdmin, Company: "B"},
+		{Value: "staff", Role: authsvc.RoleUser, Company: "A"},
+	}}
+}
+
+// rights is all that the attacker may do.
+func (r *realm) rights() map[right]bool {
+	all := map[right]bool{}
+	for _, a := range r.actors() {
 		for _, p := range everyPermission {
 			if a.Can(p, 0) {
 				all[right{p, 0}] = true
@@ -90,8 +147,8 @@ func TestNoEscalation(t *testing.T) {
 	run := 0
 	rapid.Check(t, func(t *rapid.T) {
 		run++
-		r := &realm{t: t, s: s, companies: companies}
-		for _, table := range []string{"memberships", "users"} {
+		r := &realm{t: t, s: s, companies: companies, held: map[uint32]string{}}
+		for _, table := range []string{"user_identities", "personal_tokens", "memberships", "users"} {
 			exec(t, s, `DELETE FROM `+table)
 		}
 		r.populate(run)
@@ -115,7 +172,7 @@ func TestNoEscalation(t *testing.T) {
 		return // too few runs for each act to be allowed at least once
 	}
 	// A search in which nothing is ever allowed finds nothing.
-	for _, name := range []string{"create", "reset", "set"} {
+	for _, name := range []string{"create", "reset", "set", "victim"} {
 		if succeeded[name] == 0 {
 			t.Errorf("%s never succeeded in the whole search", name)
 		}
@@ -129,7 +186,14 @@ func (r *realm) populate(run int) {
 		role := rapid.SampledFrom([]authsvc.Role{authsvc.RoleUser, authsvc.RoleUser, authsvc.RoleAdmin}).Draw(r.t, "role")
 		r.people = append(r.people, mustPersonIn(r, fmt.Sprintf("p%d-%d", run, i), role, r.grants(role)))
 	}
-	r.held = []uint32{r.people[0]}
+	r.hold(r.people[0])
+	if rapid.Bool().Draw(r.t, "vera has been here") {
+		id, err := r.s.SignInIdentity(r.t.Context(), authsvc.System(), vera("staff"), r.claims())
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		r.people = append(r.people, id)
+	}
 	// Mostly somebody who has something to work with.
 	if rapid.IntRange(0, 3).Draw(r.t, "rise") > 0 {
 		c := rapid.SampledFrom(r.companies).Draw(r.t, "of")
@@ -159,16 +223,22 @@ func (r *realm) grants(role authsvc.Role) (list []authsvc.Grant) {
 // step does one act by one of the accounts held.
 func (r *realm) step() (string, error) {
 	ctx, t := r.t.Context(), r.t
-	by, err := r.s.ActorFor(ctx, rapid.SampledFrom(r.held).Draw(t, "by"), authsvc.Claim{SecondFactor: true, Scopes: authsvc.AllScopes})
-	if err != nil {
-		return "sign in", err
+	actors := r.actors()
+	if len(actors) == 0 {
+		return "sign in", authsvc.ErrNoSession
 	}
+	by := rapid.SampledFrom(actors).Draw(t, "by")
+	var err error
 	target := rapid.SampledFrom(r.people).Draw(t, "target")
 	company := rapid.SampledFrom(r.companies).Draw(t, "company")
 	role := rapid.SampledFrom([]authsvc.Role{authsvc.RoleGlobalAdmin, authsvc.RoleAdmin, authsvc.RoleCompanyAdmin, authsvc.RoleUser, authsvc.RoleUser}).Draw(t, "as")
 	r.next++
 	name := fmt.Sprintf("n%d-%d", by.ID, r.next)
-	act := rapid.SampledFrom([]string{"create", "reset", "set", "set", "remove", "update", "disable", "enable", "mfa", "approve", "delete", "register", "company", "key", "setting"}).Draw(t, "act")
+	email := rapid.SampledFrom([]string{name, name, "vera", "mallory"}).Draw(t, "e-mail") + "@example.com"
+	act := rapid.SampledFrom([]string{
+		"create", "reset", "set", "set", "remove", "update", "disable", "enable", "mfa", "approve", "delete", "register", "company", "key", "setting",
+		"victim", "victim", "victim links", "victim links", "links", "unlink",
+	}).Draw(t, "act")
 	switch act {
 	case "create":
 		global := rapid.SampledFrom([]authsvc.Role{authsvc.RoleUser, authsvc.RoleUser, authsvc.RoleAdmin, authsvc.RoleGlobalAdmin}).Draw(t, "global")
@@ -177,17 +247,16 @@ func (r *realm) step() (string, error) {
 			grants = r.grants(global)
 		}
 		var u authsvc.User
-		u, _, err = r.s.CreateUser(ctx, by, authsvc.NewUser{Username: name, Email: name + "@example.com", Role: global, Password: goodPassword, KeepPassword: true, Memberships: grants})
+		u, _, err = r.s.CreateUser(ctx, by, authsvc.NewUser{Username: name, Email: email, Role: global, Password: goodPassword, KeepPassword: true, Memberships: grants})
 		if err == nil {
-			r.people, r.held = append(r.people, u.ID), append(r.held, u.ID)
+			r.people = append(r.people, u.ID)
+			r.hold(u.ID)
 		}
 	case "reset":
 		_, _, err = r.s.ResetPassword(ctx, by, target, goodPassword)
 		if err == nil {
-			if !slices.Contains(r.held, target) {
-				r.held = append(r.held, target)
-			}
 			exec(t, r.s, `UPDATE users SET must_change_password = 0 WHERE id = ?`, target) // as the attacker does next
+			r.hold(target)
 		}
 	case "set":
 		_, err = r.s.SetMembership(ctx, by, target, grant(company, role))
@@ -199,7 +268,6 @@ func (r *realm) step() (string, error) {
 			change.Role = &role
 		}
 		if rapid.Bool().Draw(t, "e-mail too") {
-			email := name + "@example.com"
 			change.Email = &email
 		}
 		_, err = r.s.UpdateUser(ctx, by, target, change)
@@ -214,13 +282,29 @@ func (r *realm) step() (string, error) {
 	case "delete":
 		err = r.s.DeleteUser(ctx, by, target)
 	case "register":
-		err = r.s.RegisterUser(ctx, &authsvc.Actor{Kind: authsvc.ActorNobody}, authsvc.Registration{Username: name, Email: name + "@example.com", Password: goodPassword})
+		err = r.s.RegisterUser(ctx, &authsvc.Actor{Kind: authsvc.ActorNobody}, authsvc.Registration{Username: name, Email: email, Password: goodPassword})
 		if err == nil {
 			u, err := r.s.FindUser(ctx, operator, name)
 			if err != nil {
 				return act, err
 			}
-			r.people, r.held = append(r.people, u.ID), append(r.held, u.ID)
+			r.people = append(r.people, u.ID)
+			r.hold(u.ID)
+		}
+	case "victim": // whom the provider knows with the e-mail that the attacker may have written into an account
+		var id uint32
+		values := rapid.SampledFrom([][]string{nil, {"staff"}, {"root"}, {"ops"}, {"boss"}}).Draw(t, "groups")
+		if id, err = r.s.SignInIdentity(ctx, authsvc.System(), vera(values...), r.claims()); err == nil && !slices.Contains(r.people, id) {
+			r.people = append(r.people, id)
+		}
+	case "victim links": // having been given the password of an account that the attacker holds
+		err = r.s.LinkIdentity(ctx, by, vera())
+	case "links":
+		err = r.s.LinkIdentity(ctx, by, mallory())
+	case "unlink":
+		var list []authsvc.LinkedIdentity
+		if list, err = r.s.Identities(ctx, by, target); err == nil && len(list) > 0 {
+			_, err = r.s.UnlinkIdentity(ctx, by, target, list[0].ID)
 		}
 	case "company":
 		_, err = r.s.CreateCompany(ctx, by, authsvc.CompanySettings{Name: name})

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"strings"
+	"time"
 	"unicode"
 
 	"gatehouse/event"
@@ -20,9 +21,10 @@ type Identity struct {
 	Username      string // a proposal; may be empty or taken
 	DisplayName   string
 	Email         string
-	EmailVerified bool     // the provider has made sure that the person reads this mailbox
-	Values        []string // of the claim that gives roles, such as groups
-	Companies     []string // of the claim that names companies
+	EmailVerified bool      // the provider has made sure that the person reads this mailbox
+	SignedIn      time.Time // when the provider last had the person prove who they are; zero: it does not tell
+	Values        []string  // of the claim that gives roles, such as groups
+	Companies     []string  // of the claim that names companies
 }
 
 const (
@@ -54,28 +56,32 @@ func (id *Identity) hash() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// ErrLinkFirst is the answer to somebody whom the provider knows by an e-mail that an account here has. That e-mail was written by whoever made the
+// account, so it says nothing of who that is. Nobody else sees this answer: the provider vouches that the mailbox is theirs.
+var ErrLinkFirst = event.Errorf(event.CodeConflict, "there is an account with your e-mail here, which is not linked with the identity provider: sign in to it as you did until now, and link it on your account page")
+
 // SignInIdentity finds the account of somebody for whom a provider vouches, and brings its roles to what rules make of the claims. It gives
 // the account's id; whether it may sign in, which it may not while it is disabled, is for the caller to ask.
 //
-// Somebody who comes for the first time gets the account that has their e-mail, if the provider has verified it, no identity is linked to the account
-// yet and the account holds no role over all companies that the claims do not give too. Else they get a new account, where rules allow it
-// and give them a role. Who gets none is ErrNoAccount. by is where the request came from; the trail says that Gatehouse acted by itself.
+// Somebody who comes for the first time gets a new account, where rules allow it and give them a role. Nobody is given an account that is
+// there already: LinkIdentity links one, from within. Who gets none is ErrNoAccount or ErrLinkFirst. by is where the request came from; the trail says
+// that Gatehouse acted by itself.
 func (s *Store) SignInIdentity(ctx context.Context, by *Actor, id Identity, rules IdentityRules) (userID uint32, err error) {
-	if id.Issuer == "" || id.Subject == "" || clip(id.Issuer, maxIssuer) != id.Issuer || clip(id.Subject, maxSubject) != id.Subject {
-		return 0, event.Errorf(event.CodeUnauthorized, "the identity provider names you in a way that cannot be kept")
+	if err := id.check(); err != nil {
+		return 0, err
 	}
 	self := System()
 	self.Address, self.Agent, self.RequestID, self.Via = by.Address, by.Agent, by.RequestID, "oidc "+id.Issuer
-	refused := false
+	var none *noEntry
 	err = s.update(ctx, self, func(tx *auditedTx) error {
-		refused = false
-		u, why, err := s.personOf(ctx, tx, &id, rules)
-		if err != nil {
+		var u User
+		var err error
+		if u, none, err = s.personOf(ctx, tx, &id, rules); err != nil {
 			return err
 		}
-		if refused = why != ""; refused {
+		if none != nil {
 			tx.actor = by
-			return tx.record(ctx, Entry{Action: "session.sign_in", Outcome: Denied, TargetKind: "user", TargetName: id.Email, Detail: "by oidc: " + why})
+			return tx.record(ctx, Entry{Action: "session.sign_in", Outcome: Denied, TargetKind: "user", TargetName: id.Email, Detail: "by oidc: " + none.why})
 		}
 		if userID = u.ID; u.State() != UserActive {
 			return nil
@@ -85,75 +91,90 @@ func (s *Store) SignInIdentity(ctx context.Context, by *Actor, id Identity, rule
 	if err != nil {
 		return 0, fail(err, "sign in with an identity provider")
 	}
-	if refused {
-		return 0, ErrNoAccount
+	if none != nil {
+		return 0, none.answer
 	}
 	return userID, nil
 }
 
-// personOf finds or makes the account of an identity; why is the reason for having none.
-func (s *Store) personOf(ctx context.Context, tx *auditedTx, id *Identity, rules IdentityRules) (u User, why string, err error) {
-	var userID uint32
-	var issuer, subject string
-	err = tx.QueryRow(ctx, selectIdentity, id.hash()).Scan(&userID, &issuer, &subject)
-	switch {
-	case err == nil && (issuer != id.Issuer || subject != id.Subject):
-		return User{}, "", errors.New("BUG: two identities with one hash")
-	case err == nil:
+// check refuses an identity that could not be kept as it is.
+func (id *Identity) check() error {
+	if id.Issuer == "" || id.Subject == "" || clip(id.Issuer, maxIssuer) != id.Issuer || clip(id.Subject, maxSubject) != id.Subject {
+		return event.Errorf(event.CodeUnauthorized, "the identity provider names you in a way that cannot be kept")
+	}
+	return nil
+}
+
+// noEntry is that an identity has no account: what the person is told, and why, for the audit trail.
+type noEntry struct {
+	answer error
+	why    string
+}
+
+// personOf finds or makes the account of an identity.
+func (s *Store) personOf(ctx context.Context, tx *auditedTx, id *Identity, rules IdentityRules) (u User, none *noEntry, err error) {
+	userID, err := holderOf(ctx, tx, id)
+	if err != nil {
+		return User{}, nil, err
+	}
+	if userID != 0 {
 		u, err = s.user(ctx, tx, userID)
-		return u, "", err
-	case !errors.Is(err, sql.ErrNoRows):
-		return User{}, "", err
+		return u, nil, err
 	}
 	_, emailKey, badEmail := cleanEmail(id.Email)
 	if badEmail != nil || !id.EmailVerified {
-		return User{}, "unknown there until now, and the provider names no verified e-mail", nil
+		return User{}, &noEntry{ErrNoAccount, "unknown there until now, and the provider names no verified e-mail"}, nil
 	}
 	err = tx.QueryRow(ctx, userOfEmail, emailKey).Scan(&userID)
 	switch {
 	case err == nil:
-		return s.linkByEmail(ctx, tx, userID, id, rules)
+		none, err = s.whyNotLinked(ctx, tx, userID)
+		return User{}, none, err
 	case !errors.Is(err, sql.ErrNoRows):
-		return User{}, "", err
+		return User{}, nil, err
 	}
 	role, _, matched := rules.apply(id)
 	switch {
 	case !rules.SignUp:
-		return User{}, "there is no account, and none is made ([oidc] allow_sign_up)", nil
+		return User{}, &noEntry{ErrNoAccount, "there is no account, and none is made ([oidc] allow_sign_up)"}, nil
 	case !matched:
-		return User{}, "there is no account, and the mappings give no role", nil
+		return User{}, &noEntry{ErrNoAccount, "there is no account, and the mappings give no role"}, nil
 	}
 	u, err = s.signUp(ctx, tx, id, role)
-	return u, "", err
+	return u, nil, err
 }
 
-func (s *Store) linkByEmail(ctx context.Context, tx *auditedTx, userID uint32, id *Identity, rules IdentityRules) (u User, why string, err error) {
-	if u, err = s.user(ctx, tx, userID); err != nil {
-		return User{}, "", err
+// holderOf is whose an identity is, 0 for nobody's.
+func holderOf(ctx context.Context, tx *auditedTx, id *Identity) (userID uint32, err error) {
+	var issuer, subject string
+	err = tx.QueryRow(ctx, selectIdentity, id.hash()).Scan(&userID, &issuer, &subject)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, nil
+	case err == nil && (issuer != id.Issuer || subject != id.Subject):
+		return 0, errors.New("BUG: two identities with one hash")
+	}
+	return userID, err
+}
+
+// whyNotLinked says to somebody with a verified e-mail what becomes of the account that has it. One to which they could not sign in anyway is answered as if
+// there were none.
+func (s *Store) whyNotLinked(ctx context.Context, tx *auditedTx, userID uint32) (*noEntry, error) {
+	u, err := s.user(ctx, tx, userID)
+	if err != nil {
+		return nil, err
 	}
 	var linked int
 	if err := tx.QueryRow(ctx, countIdentities, userID).Scan(&linked); err != nil {
-		return User{}, "", err
+		return nil, err
 	}
-	role, _, _ := rules.apply(id)
 	switch {
 	case linked > 0:
-		return User{}, "the account with this e-mail is another identity's", nil
+		return &noEntry{ErrNoAccount, "the account with this e-mail is another identity's"}, nil
 	case u.State() != UserActive:
-		return User{}, "the account with this e-mail is " + string(u.State()), nil
-	case u.Role.Outranks(role):
-		return User{}, "the account with this e-mail is " + string(u.Role) + ", which the mappings do not give", nil
+		return &noEntry{ErrNoAccount, "the account with this e-mail is " + string(u.State())}, nil
 	}
-	return u, "", s.link(ctx, tx, &u, id)
-}
-
-func (s *Store) link(ctx context.Context, tx *auditedTx, u *User, id *Identity) error {
-	if _, err := tx.Exec(ctx, insertIdentity, u.ID, id.Issuer, id.Subject, id.hash(), millis(tx.now)); err != nil {
-		return err
-	}
-	e := u.target("identity.link")
-	e.Detail = id.Issuer + " as " + id.Subject
-	return tx.record(ctx, e)
+	return &noEntry{ErrLinkFirst, "the account with this e-mail is not linked: its owner does that"}, nil
 }
 
 // signUp makes the account of somebody who comes for the first time.

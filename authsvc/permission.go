@@ -65,7 +65,7 @@ var permissionTable = []permissionRow{
 	{PermChangeCompany, "rename, change, disable and enable companies", ScopeManage, Everywhere, Never, Never, Never},
 	{PermListPeople, "see people and their roles", ScopeManage, Everywhere, Companies, Companies, Never},
 	{PermCreatePerson, "create people", ScopeManage, Everywhere, Companies, Companies, Never},
-	{PermChangePerson, "change, approve, disable and enable people below them, reset their password and second factor", ScopeManage, Everywhere, Companies, Companies, Never},
+	{PermChangePerson, "change, approve, disable and enable people below them, reset their password and second factor, unlink their identities", ScopeManage, Everywhere, Companies, Companies, Never},
 	{PermDeletePerson, "delete people", ScopeManage, Everywhere, Never, Never, Never},
 	{PermGrantGlobal, "make people GlobalAdmin or Admin, and take that away", ScopeManage, Everywhere, Never, Never, Never},
 	{PermSetMembership, "give people a role in a company, and take it away", ScopeManage, Everywhere, Companies, Companies, Never},

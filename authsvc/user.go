@@ -53,6 +53,7 @@ type User struct {
 	DisplayName        string // empty: the username serves
 	Role               Role   // over all companies
 	MFAPolicy          MFAPolicy
+	Password           bool // there is one; who signs in with an identity provider may have none
 	MustChangePassword bool
 	TOTP               bool // an authenticator app is set up
 	Passkeys           int
@@ -85,7 +86,7 @@ func (u *User) SecondFactor() bool { return u.TOTP || u.Passkeys > 0 }
 // userColumns are what scanUser reads, of users AS u.
 const userColumns = `u.id, u.username, u.email, u.display_name, u.role, u.mfa_policy, u.must_change_password, u.created_at, u.approved_at, u.disabled_at,
     u.password_changed_at, u.last_login_at, u.last_login_ip, u.epoch, CASE WHEN u.totp_secret IS NULL THEN 0 ELSE 1 END,
-    (SELECT COUNT(*) FROM webauthn_credentials w WHERE w.user_id = u.id)`
+    (SELECT COUNT(*) FROM webauthn_credentials w WHERE w.user_id = u.id), CASE WHEN u.password_hash = '` + noPassword + `' THEN 0 ELSE 1 END`
 
 const (
 	selectUser        = `SELECT ` + userColumns + ` FROM users u WHERE u.id = ?`
@@ -101,7 +102,7 @@ func scanUser(scan func(...any) error, more ...any) (User, error) {
 	var ip sql.NullString
 	err := scan(append([]any{
 		&u.ID, &u.Username, &u.Email, &u.DisplayName, &u.Role, &u.MFAPolicy, &u.MustChangePassword, &created, &approved, &disabled,
-		&changed, &login, &ip, &u.Epoch, &u.TOTP, &u.Passkeys,
+		&changed, &login, &ip, &u.Epoch, &u.TOTP, &u.Passkeys, &u.Password,
 	}, more...)...)
 	if err != nil {
 		return User{}, err

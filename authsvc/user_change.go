@@ -225,7 +225,8 @@ func (s *Store) EnableUser(ctx context.Context, actor *Actor, userID uint32) (Us
 	})
 }
 
-// ResetPassword gives a person another password and ends their sessions and tokens, personal ones too. Without a given one it makes a
+// ResetPassword gives a person another password, ends their sessions and tokens, personal ones too, and unlinks the identities of a provider: the new
+// password is the one way in. Without a given one it makes a
 // temporary one, which is in the result and nowhere else. Either way the person must change it. Nobody resets their own.
 func (s *Store) ResetPassword(ctx context.Context, actor *Actor, userID uint32, given string) (User, string, error) {
 	allowed := func(u *User) error {
@@ -259,6 +260,10 @@ func (s *Store) ResetPassword(ctx context.Context, actor *Actor, userID uint32, 
 		if _, err := tx.Exec(ctx, revokeTokens, millis(tx.now), u.ID); err != nil {
 			return err
 		}
+		// The account has a password that somebody else knows: claims of a provider must not give it more. See LinkIdentity.
+		if err := s.dropIdentities(ctx, tx, u); err != nil {
+			return err
+		}
 		// Who was locked out by somebody's guessing is let in with it.
 		return clearLockout(ctx, tx.Tx, AccountSubject(u.ID))
 	})
@@ -269,18 +274,12 @@ func (s *Store) ResetPassword(ctx context.Context, actor *Actor, userID uint32, 
 }
 
 // ResetMFA takes a person's authenticator app, recovery codes and passkeys away, for when they are lost or stolen, and ends their sessions and
-// tokens, personal ones too. Nobody resets their own.
+// tokens, personal ones too. Identities of a provider stay, as the password does: they are no second factor. Nobody resets their own.
 func (s *Store) ResetMFA(ctx context.Context, actor *Actor, userID uint32) (User, error) {
 	return s.changeUser(ctx, actor, userID, "mfa.reset", func(u *User) error {
 		return actor.notThemselves(u, "change your second factor in your profile, which asks for it")
 	}, func(tx *auditedTx, u *User) error {
-		for _, statement := range []string{resetFactors, `DELETE FROM recovery_codes WHERE user_id = ?`, `DELETE FROM webauthn_credentials WHERE user_id = ?`} {
-			if _, err := tx.Exec(ctx, statement, u.ID); err != nil {
-				return err
-			}
-		}
-		_, err := tx.Exec(ctx, revokeTokens, millis(tx.now), u.ID)
-		return err
+		return tx.takeFactors(ctx, u.ID)
 	})
 }
 

@@ -95,6 +95,10 @@ func notice(done string) string {
 		return "Your name is changed."
 	case "password":
 		return "Your password is changed. Your other sessions and the programs that were signed in for you have ended."
+	case "linked":
+		return "Your account is linked. From now on you sign in with the identity provider."
+	case "unlinked":
+		return "The identity is unlinked. Your other sessions, and the programs that were signed in for you, have ended."
 	case "app":
 		return "The authenticator app is set up."
 	case "no-app":

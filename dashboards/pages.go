@@ -80,6 +80,8 @@ var pageTable = []page{
 	{http.MethodGet, "/account", authsvc.StageDone, authsvc.StageDone, showAccount},
 	{http.MethodPost, "/account/name", authsvc.StageDone, authsvc.StageDone, changeName},
 	{http.MethodPost, "/account/password", authsvc.StageDone, authsvc.StageDone, changePassword},
+	{http.MethodPost, "/account/identities/link", authsvc.StageDone, authsvc.StageDone, linkIdentity},
+	{http.MethodPost, "/account/identities/unlink", authsvc.StageDone, authsvc.StageDone, unlinkIdentity},
 	{http.MethodPost, "/account/app/remove", authsvc.StageDone, authsvc.StageDone, removeApp},
 	{http.MethodPost, "/account/passkeys/remove", authsvc.StageDone, authsvc.StageDone, removePasskey},
 	{http.MethodPost, "/account/recovery-codes", authsvc.StageDone, authsvc.StageDone, renewCodes},

@@ -17,6 +17,11 @@ type accountPage struct {
 	Memberships                        []membershipRow
 	Name                               form
 	Password                           passwordPage
+	HasPassword                        bool
+
+	Provider   bool // people can sign in with an identity provider
+	Identities []identityRow
+	Link       form
 
 	App       bool // an authenticator app is set up
 	SetUpApp  form
@@ -35,6 +40,12 @@ type accountPage struct {
 }
 
 type membershipRow struct{ Company, Role string }
+
+type identityRow struct {
+	Issuer, Subject string
+	Linked          time.Time
+	Unlink          form
+}
 
 type passkeyRow struct {
 	Name          string
@@ -76,19 +87,25 @@ func nameForm(name string) form {
 	}}
 }
 
-func passwordForm() form {
-	return form{Name: "password", Action: "/account/password", Button: "Change the password", Quiet: true, Fields: newPasswordFields("Present password")}
+// passwordForm asks for the present password where the person has one.
+func passwordForm(present bool) form {
+	f := form{Name: "password", Action: "/account/password", Button: "Change the password", Quiet: true, Fields: newPasswordFields("Present password")}
+	if !present {
+		f.Button, f.Fields = "Set a password", f.Fields[1:]
+	}
+	return f
 }
 
 // account is what an account page shows, before its forms are made.
 type account struct {
-	user     authsvc.User
-	set      authsvc.Settings
-	passkeys []authsvc.PasskeyRow
-	codes    int
-	sessions []websession.Info
-	tokens   []authsvc.PersonalToken
-	programs []authsvc.FamilyInfo
+	user       authsvc.User
+	set        authsvc.Settings
+	identities []authsvc.LinkedIdentity
+	passkeys   []authsvc.PasskeyRow
+	codes      int
+	sessions   []websession.Info
+	tokens     []authsvc.PersonalToken
+	programs   []authsvc.FamilyInfo
 }
 
 func (v *visit) readAccount() (a account, err error) {
@@ -97,6 +114,9 @@ func (v *visit) readAccount() (a account, err error) {
 		return a, err
 	}
 	if a.set, err = p.settings(v.ctx); err != nil {
+		return a, err
+	}
+	if a.identities, err = p.store.Identities(v.ctx, actor, actor.ID); err != nil {
 		return a, err
 	}
 	if a.passkeys, err = p.store.Passkeys(v.ctx, actor.ID); err != nil {
@@ -128,9 +148,10 @@ func (v *visit) accountPage(a *account) accountPage {
 	page := accountPage{
 		Username: u.Username, Email: u.Email, DisplayName: u.DisplayName, Role: string(u.Role),
 		Name:     v.filled(nameForm(u.DisplayName)),
-		Password: passwordPage{v.filled(passwordForm()), policyWords(a.set), u.Username},
-		App:      u.TOTP, Factor: u.SecondFactor(), CodesLeft: a.codes,
-		Passkey: passkeyPart{Password: !v.Recent(), Next: v.base() + "/account?done=passkey"},
+		Password: passwordPage{v.filled(passwordForm(u.Password)), policyWords(a.set), u.Username}, HasPassword: u.Password,
+		Provider: v.pages.provider != "", Link: v.filled(form{Name: rows, Action: "/account/identities/link", Button: "Link an identity", Quiet: true}),
+		App: u.TOTP, Factor: u.SecondFactor(), CodesLeft: a.codes,
+		Passkey: passkeyPart{Password: !v.Recent() && u.Password, Anew: v.anewPart(u), Next: v.base() + "/account?done=passkey"},
 		EndAll:  v.filled(form{Name: rows, Action: "/account/sessions/end-all", Button: "Sign out everywhere else", Quiet: true}),
 		Make:    v.filled(v.tokenForm(a.set)),
 	}
@@ -151,8 +172,22 @@ func (v *visit) accountPage(a *account) accountPage {
 	return page
 }
 
+// anewPart is where somebody has to go before they add a passkey; empty: nowhere.
+func (v *visit) anewPart(u *authsvc.User) string {
+	if v.Recent() || u.Password {
+		return ""
+	}
+	return v.anewAt()
+}
+
 // accountRows fills the tables.
 func (v *visit) accountRows(a *account, page *accountPage) {
+	for i := range a.identities {
+		l := &a.identities[i]
+		page.Identities = append(page.Identities, identityRow{
+			l.Issuer, l.Subject, l.Linked, v.rowForm("/account/identities/unlink", "Unlink", "the identity "+l.Subject, idText(l.ID)),
+		})
+	}
 	for i := range a.passkeys {
 		k := &a.passkeys[i]
 		page.Passkeys = append(page.Passkeys, passkeyRow{

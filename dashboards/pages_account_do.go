@@ -1,12 +1,14 @@
 package dashboards
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/signin"
 	"gatehouse/event"
 )
 
@@ -36,10 +38,35 @@ func changeName(v *visit) error {
 }
 
 func changePassword(v *visit) error {
-	if err := v.takePassword(); err != nil {
-		return v.again(passwordForm(), err, showAccount)
+	err := v.takePassword()
+	if errors.Is(err, signin.ErrProveAnew) {
+		return v.proveAnew()
+	}
+	if err != nil {
+		return v.again(passwordForm(v.form.Has("old_password")), err, showAccount)
 	}
 	return v.to("/account?done=password#password")
+}
+
+// linkPage says what linking does, and leads to the provider. A form could not: the pages' policy lets forms go to this server alone.
+type linkPage struct{ At string }
+
+func linkIdentity(v *visit) error {
+	if ok, err := v.confirmed("Go on"); !ok {
+		return err
+	}
+	at, err := v.BeginLink()
+	if err != nil {
+		return v.again(form{Name: rows}, err, showAccount)
+	}
+	return v.show("link", "Link your account", func() any { return linkPage{at} })
+}
+
+func unlinkIdentity(v *visit) error {
+	if ok, err := v.confirmed("Unlink the identity"); !ok {
+		return err
+	}
+	return v.done(v.UnlinkIdentity(v.id()), "unlinked", "identities")
 }
 
 func removeApp(v *visit) error {

@@ -3,6 +3,7 @@ package dashboards
 import (
 	"errors"
 	"maps"
+	"net/url"
 	"slices"
 
 	"gatehouse/authsvc/signin"
@@ -14,6 +15,19 @@ const confirmField = "confirm_password"
 // confirmPage asks for the password, and has what was asked for go along.
 type confirmPage struct{ Form form }
 
+// anewPage leads to the identity provider.
+type anewPage struct{ At string }
+
+// anewAt is where somebody without a password confirms who they are, to come back to their account. What they wanted to do does not go along: it may hold a
+// password.
+func (v *visit) anewAt() string {
+	return v.base() + "/api/v1/auth/oidc?anew=true&next=" + url.QueryEscape("/account")
+}
+
+func (v *visit) proveAnew() error {
+	return v.show("anew", "Is it you?", func() any { return anewPage{v.anewAt()} })
+}
+
 // confirmed asks whether the visitor may do what a session left open is not enough for. Where it must, it shows a page that asks for their
 // password and sends the same form again: then it is false, and the error is the answer's.
 func (v *visit) confirmed(what string) (bool, error) {
@@ -21,6 +35,9 @@ func (v *visit) confirmed(what string) (bool, error) {
 	err := v.Confirm(given)
 	if err == nil {
 		return true, nil
+	}
+	if errors.Is(err, signin.ErrProveAnew) {
+		return false, v.proveAnew()
 	}
 	f := form{
 		Name: "confirm", Action: v.r.URL.Path, Button: what,

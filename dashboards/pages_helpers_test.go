@@ -42,6 +42,7 @@ var operator = authsvc.Local("test")
 type site struct {
 	store  *authsvc.Store
 	url    string
+	idp    identityProvider
 	offset atomic.Int64 // of its clock
 }
 
@@ -82,6 +83,7 @@ func newSite(t *testing.T, change ...func(*dashboards.PagesConfig)) *site {
 	guard := limit.NewGuard(limit.NewMemory(s.now), sealer.Key(authsvc.PurposeLimit), log)
 	service := signin.New(signin.Config{
 		Store: s.store, Sessions: sessions, Guard: guard, Factor: factors, Sealer: sealer, Settings: s.store.GetSettings, Log: log, Now: s.now,
+		Provider: &s.idp, Rules: authsvc.IdentityRules{SignUp: true, List: []authsvc.IdentityRule{{Value: "staff", Role: authsvc.RoleUser}}},
 	})
 	tokens, err := signin.NewTokens(service)
 	if err != nil {
@@ -113,6 +115,21 @@ func newSite(t *testing.T, change ...func(*dashboards.PagesConfig)) *site {
 	// By name, as passkeys want it.
 	s.url = strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 	return s
+}
+
+// identityProvider signs in at once whoever it is told to.
+type identityProvider struct {
+	who  authsvc.Identity
+	anew bool // it was asked to have them prove anew who they are
+}
+
+func (p *identityProvider) Begin(_ context.Context, redirect string, anew bool) (string, []byte, error) {
+	p.anew = anew
+	return redirect, []byte("begun"), nil
+}
+
+func (p *identityProvider) Finish(context.Context, []byte, url.Values) (authsvc.Identity, error) {
+	return p.who, nil
 }
 
 // person makes an account whose password is good.

@@ -19,7 +19,8 @@ type setUpPage struct {
 
 // passkeyPart is what the script for passkeys works with.
 type passkeyPart struct {
-	Password bool // has to be given
+	Password bool   // has to be given
+	Anew     string // where to confirm first who they are; empty: nowhere
 	Next     string
 }
 

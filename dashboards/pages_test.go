@@ -298,6 +298,43 @@ func TestConfirm(t *testing.T) {
 }
 
 // TestRegister: the same sentence whether the name is free or not, and nothing where registration is off.
+// follow goes where the button with that text leads.
+func (b *browser) follow(text string) *browser {
+	b.t.Helper()
+	links := find(b.doc, func(n *html.Node) bool { return n.Data == "a" && words(n) == text })
+	if len(links) != 1 {
+		b.t.Fatalf("%s has %d links %q:\n%s", b.path, len(links), text, words(b.doc))
+	}
+	return b.get(strings.TrimPrefix(attr(links[0], "href"), b.site.url))
+}
+
+// TestIdentities links an account with the identity provider, sets a password and unlinks it again.
+func TestIdentities(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(c *dashboards.PagesConfig) { c.Provider = "Sign in elsewhere" })
+	s.person(t, "ada")
+	s.idp.who = authsvc.Identity{Issuer: "https://id.example", Subject: "s-1", Email: "ada@example.com", EmailVerified: true, Values: []string{"staff"}}
+	b := s.browser(t)
+	b.get("/login").follow("Sign in elsewhere").want("/api/v1/auth/oidc/callback", 409, "link it on your account page")
+
+	s.at(-20 * time.Minute)
+	b.login("ada", good)
+	s.at(0)
+	b.get("/account").want("/account", 200, "Your account is not linked")
+	b.send("/account/identities/link").want("/account/identities/link", 200, "Give your password")
+	b.send("/account/identities/link", "confirm_password", good).want("/account/identities/link", 200, "Your password, second factors, recovery codes and tokens here end with it")
+	b.follow("Go on to the provider").want("/account?done=linked", 200, "Your account is linked", "https://id.example", "s-1", "You have none here")
+	if !s.idp.anew {
+		t.Error("the provider was not asked to have them prove anew who they are")
+	}
+	s.browser(t).login("ada", good).want("/login", 401)
+
+	b.send("/account/identities/unlink").want("/account/identities/unlink", 409, "set a password first")
+	b.send("/account/password", "password", better, "again", better).want("/account?done=password", 200, "Present password")
+	b.send("/account/identities/unlink").want("/account?done=unlinked", 200, "The identity is unlinked", "Your account is not linked")
+	s.browser(t).login("ada", better).want("/", 200)
+}
+
 func TestRegister(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

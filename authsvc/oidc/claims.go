@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -28,6 +29,7 @@ func (c *Client) identity(ctx context.Context, p *provider, token *oauth2.Token,
 	if err := said.Claims(&all); err != nil {
 		return authsvc.Identity{}, bad(err)
 	}
+	signedIn := all.moment("auth_time", c.Now()) // of the ID token alone: userinfo is not about this sign-in
 	if p.UserInfoEndpoint() != "" && !c.complete(all) {
 		more, err := p.UserInfo(ctx, oauth2.StaticTokenSource(token))
 		if err != nil {
@@ -44,7 +46,7 @@ func (c *Client) identity(ctx context.Context, p *provider, token *oauth2.Token,
 		all = merge(told, all)
 	}
 	id := authsvc.Identity{
-		Issuer: c.Issuer, Subject: said.Subject, Username: all.text("preferred_username"), DisplayName: all.text("name"),
+		Issuer: c.Issuer, Subject: said.Subject, SignedIn: signedIn, Username: all.text("preferred_username"), DisplayName: all.text("name"),
 		Email: all.text("email"), EmailVerified: all.truth("email_verified"), Values: all.values(c.RoleClaim), Companies: all.values(c.CompanyClaim),
 	}
 	for _, name := range []string{c.RoleClaim, c.CompanyClaim} {
@@ -102,6 +104,18 @@ func (c claims) text(name string) string {
 // truth reads true, which some providers write as a text.
 func (c claims) truth(name string) bool {
 	return c[name] == true || c[name] == "true"
+}
+
+// moment reads a time in Unix seconds, zero where there is none. One that is yet to come is now: a clock that is ahead makes nobody's proof newer.
+func (c claims) moment(name string, now time.Time) time.Time {
+	seconds, ok := c[name].(float64)
+	if !ok || seconds <= 0 {
+		return time.Time{}
+	}
+	if seconds >= float64(now.Unix()) {
+		return now
+	}
+	return time.Unix(int64(seconds), 0)
 }
 
 // values are those of a claim that is a text or a list of texts.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
@@ -23,23 +24,33 @@ type flow struct {
 	Nonce    string `json:"nonce"`    // stands in the ID token: it was made for this sign-in
 	Verifier string `json:"verifier"` // of PKCE: whoever sees the code alone has nothing
 	Redirect string `json:"redirect"`
+	Anew     int64  `json:"anew,omitempty"` // Unix seconds: the person had to prove who they are after this; 0: whenever they did
 }
 
-// Begin gives the address at which a person signs in at the provider, who sends them back to redirect, and what the session keeps until then. A
-// provider that is away is CodeUnavailable.
-func (c *Client) Begin(ctx context.Context, redirect string) (address string, kept []byte, err error) {
+// skew is how far the provider's clock may be behind ours.
+const skew = time.Minute
+
+// Begin gives the address at which a person signs in at the provider, who sends them back to redirect, and what the session keeps until then. anew: the
+// provider has to ask for proof again, also of somebody who is signed in there. A provider that is away is CodeUnavailable.
+func (c *Client) Begin(ctx context.Context, redirect string, anew bool) (address string, kept []byte, err error) {
 	p, err := c.provider(ctx)
 	if err != nil {
 		return "", nil, err
 	}
 	// Each has 256 random bits.
 	f := flow{State: oauth2.GenerateVerifier(), Nonce: oauth2.GenerateVerifier(), Verifier: oauth2.GenerateVerifier(), Redirect: redirect}
+	options := []oauth2.AuthCodeOption{oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)}
+	if anew {
+		f.Anew = c.Now().Unix()
+		// max_age too: it obliges the provider to tell when it asked (OpenID Connect Core, 3.1.2.1), and prompt alone is easily taken out of the address.
+		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+	}
 	if kept, err = json.Marshal(f); err != nil {
 		return "", nil, event.Wrap(event.CodeInternal, err, "begin a sign-in with the identity provider")
 	}
 	oauth := p.oauth
 	oauth.RedirectURL = redirect
-	return oauth.AuthCodeURL(f.State, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)), kept, nil
+	return oauth.AuthCodeURL(f.State, options...), kept, nil
 }
 
 // bad is the answer to an answer that does not hold; the cause is for the log and the audit trail.
@@ -77,7 +88,11 @@ func (c *Client) Finish(ctx context.Context, kept []byte, answer url.Values) (au
 	if err != nil {
 		return authsvc.Identity{}, bad(err)
 	}
-	return c.identity(ctx, p, token, said)
+	id, err := c.identity(ctx, p, token, said)
+	if err == nil && f.Anew != 0 && id.SignedIn.Before(time.Unix(f.Anew, 0).Add(-skew)) {
+		return authsvc.Identity{}, bad(errors.New("the provider was to ask for proof again, and does not say that it did (auth_time)"))
+	}
+	return id, err
 }
 
 // code takes the code out of an answer that belongs to f.

@@ -24,7 +24,7 @@ import (
 // signIn is the whole flow, with what comes back at the mercy of change.
 func signIn(t *testing.T, l *liar, c *oidc.Client, change func(url.Values)) (authsvc.Identity, error) {
 	t.Helper()
-	address, kept, err := c.Begin(t.Context(), redirect)
+	address, kept, err := c.Begin(t.Context(), redirect, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +49,55 @@ func TestIdentity(t *testing.T) {
 	if id, err = signIn(t, l, l.client(), func(v url.Values) { v.Set("iss", l.URL) }); err != nil || id.Subject != "ada" {
 		t.Errorf("a provider that names itself: %+v, %v", id, err)
 	}
+}
+
+// TestAnew has the provider ask again, and it must say that it did.
+func TestAnew(t *testing.T) {
+	t.Parallel()
+	now := time.Now().Truncate(time.Second)
+	for what, c := range map[string]struct {
+		said any // auth_time
+		anew bool
+		want time.Time
+		bad  bool
+	}{
+		"an old sign-in":                    {now.Add(-time.Hour).Unix(), false, now.Add(-time.Hour), false},
+		"nothing":                           {nil, false, time.Time{}, false},
+		"no number":                         {"yesterday", false, time.Time{}, false},
+		"a time to come":                    {now.Add(time.Hour).Unix(), false, now, false},
+		"anew, and it did":                  {now.Unix(), true, now, false},
+		"anew, a clock that is behind":      {now.Add(-30 * time.Second).Unix(), true, now.Add(-30 * time.Second), false},
+		"anew, and it did not":              {now.Add(-5 * time.Minute).Unix(), true, time.Time{}, true},
+		"anew, and it does not say whether": {nil, true, time.Time{}, true},
+	} {
+		l := newLiar(t)
+		l.lie = func(m jwt.MapClaims) {
+			if c.said != nil {
+				m["auth_time"] = c.said
+			}
+		}
+		client := oidc.New(oidc.Config{Issuer: l.URL, ClientID: clientID, ClientSecret: "secret", Scopes: []string{"openid"}, Now: func() time.Time { return now }})
+		address, kept, err := client.Begin(t.Context(), redirect, c.anew)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q := mustQuery(t, address); (q.Get("prompt") == "login" && q.Get("max_age") == "0") != c.anew {
+			t.Errorf("%s: asked for %v", what, q)
+		}
+		id, err := client.Finish(t.Context(), kept, l.authorize(t, address))
+		if (event.ErrorCode(err) == event.CodeUnauthorized) != c.bad || !id.SignedIn.Equal(c.want) {
+			t.Errorf("%s: %v, %v; want %v", what, id.SignedIn, err, c.want)
+		}
+	}
+}
+
+func mustQuery(t *testing.T, address string) url.Values {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Query()
 }
 
 // TestForgedTokens sends ID tokens that are wrong in one thing each, and answers that somebody has meddled with.
@@ -151,7 +200,7 @@ func TestCodeIsGoodOnce(t *testing.T) {
 	t.Parallel()
 	l := newLiar(t)
 	c := l.client()
-	address, kept, err := c.Begin(t.Context(), redirect)
+	address, kept, err := c.Begin(t.Context(), redirect, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,12 +212,12 @@ func TestCodeIsGoodOnce(t *testing.T) {
 		t.Errorf("the code a second time: %v", err)
 	}
 	// Somebody else's code in one's own browser: PKCE binds it to the browser that asked.
-	address, _, err = c.Begin(t.Context(), redirect)
+	address, _, err = c.Begin(t.Context(), redirect, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	stolen := l.authorize(t, address)
-	address, kept, err = c.Begin(t.Context(), redirect)
+	address, kept, err = c.Begin(t.Context(), redirect, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +296,7 @@ func TestProviderAway(t *testing.T) {
 	c := oidc.New(oidc.Config{Issuer: l.URL, ClientID: clientID, Scopes: []string{"openid"}, Now: func() time.Time { return now }})
 	begin := func(want event.Code, asked int) {
 		t.Helper()
-		if _, _, err := c.Begin(t.Context(), redirect); event.ErrorCode(err) != want {
+		if _, _, err := c.Begin(t.Context(), redirect, false); event.ErrorCode(err) != want {
 			t.Errorf("%v, want code %q", err, want)
 		}
 		if l.asked != asked {
@@ -279,7 +328,7 @@ func TestWrongDiscovery(t *testing.T) {
 	} {
 		l := newLiar(t)
 		l.more = more
-		if _, _, err := l.client().Begin(t.Context(), redirect); event.ErrorCode(err) != event.CodeUnavailable {
+		if _, _, err := l.client().Begin(t.Context(), redirect, false); event.ErrorCode(err) != event.CodeUnavailable {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -93,6 +93,12 @@ func (v *Visit) ChangePassword(oldPassword, newPassword string) error {
 // FactorSetUp is signin.Service.FactorSetUp for the browser.
 func (v *Visit) FactorSetUp(method string) error { return v.call.factorSetUp(method) }
 
+// BeginLink gives the address at the identity provider at which the person goes on to link an identity. They must have been asked to confirm it.
+func (v *Visit) BeginLink() (string, error) { return v.call.beginLink(linked) }
+
+// UnlinkIdentity takes one of the person's identities away. They must have been asked to confirm it.
+func (v *Visit) UnlinkIdentity(id uint32) error { return v.call.unlinkIdentity(v.call.actor.ID, id) }
+
 // changed gives the browser the new id of its session.
 func (v *Visit) changed(err error) error {
 	if err == nil {
@@ -102,10 +108,10 @@ func (v *Visit) changed(err error) error {
 }
 
 // Recent tells whether the person signed in so short a while ago that Confirm asks for no password.
-func (v *Visit) Recent() bool { return time.Since(v.Session().Created) < recentTime }
+func (v *Visit) Recent() bool { return v.Session().Recent(time.Now()) }
 
 // Confirm asks whether the person may change what a session left open is not enough for: they signed in a short while ago, or password is theirs.
-// Else it is signin.ErrConfirm or *limit.Exceeded.
+// Else it is signin.ErrConfirm, for who has no password signin.ErrProveAnew, or *limit.Exceeded.
 func (v *Visit) Confirm(password string) error { return v.call.recent(password) }
 
 // Register asks for an account, see authsvc.Store.RegisterUser, as often as one address may.

@@ -62,7 +62,7 @@ var pageParams = []param{
 
 // routes is the whole table.
 func routes() []route {
-	return slices.Concat(signInRoutes, providerRoutes, tokenRoutes, ownRoutes, factorRoutes, userRoutes, companyRoutes, keyRoutes, settingRoutes, trailRoutes)
+	return slices.Concat(signInRoutes, providerRoutes, tokenRoutes, ownRoutes, factorRoutes, identityRoutes, userRoutes, companyRoutes, keyRoutes, settingRoutes, trailRoutes)
 }
 
 // call is one request to a route.

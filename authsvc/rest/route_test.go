@@ -17,6 +17,7 @@ var asksItself = []string{
 	"GET /api/v1/users", "POST /api/v1/users", "GET /api/v1/users/{user}", "PATCH /api/v1/users/{user}", "DELETE /api/v1/users/{user}",
 	"POST /api/v1/users/{user}/approve", "POST /api/v1/users/{user}/disable", "POST /api/v1/users/{user}/enable",
 	"POST /api/v1/users/{user}/reset-password", "POST /api/v1/users/{user}/reset-mfa",
+	"GET /api/v1/users/{user}/identities", "DELETE /api/v1/users/{user}/identities/{identity}",
 	"GET /api/v1/companies", "GET /api/v1/keys", "GET /api/v1/audit",
 }
 

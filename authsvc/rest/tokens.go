@@ -139,12 +139,9 @@ func makeToken(c *call) (any, error) {
 	return view, nil
 }
 
-// recentTime is how long after a sign-in somebody may change what proves who they are without giving their password again.
-const recentTime = 10 * time.Minute
-
 // recent refuses what a session left open must not be enough for, unless the person signed in a short while ago or gives their password now.
 func (c *call) recent(password string) error {
-	if c.session != nil && time.Since(of(c.session).Created) < recentTime {
+	if c.session != nil && of(c.session).Recent(time.Now()) {
 		return nil
 	}
 	return c.api.signin.ConfirmPassword(c.ctx, c.actor, password)

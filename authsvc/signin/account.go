@@ -18,6 +18,8 @@ const maxNamedCompanies = 20
 // ChangePassword gives the actor a new password in the place of the old one, which must be given. All of their sessions and tokens end; session,
 // which may be nil, goes on under a new id, and its cookie has to be set.
 //
+// Who has no password yet gives no old one, and must have signed in shortly before: else it is ErrProveAnew.
+//
 // The errors are field errors of "old_password" and "password", and *limit.Exceeded.
 func (s *Service) ChangePassword(ctx context.Context, actor *authsvc.Actor, session *websession.Session, oldPassword, newPassword string) error {
 	switch {
@@ -47,11 +49,7 @@ func (s *Service) ChangePassword(ctx context.Context, actor *authsvc.Actor, sess
 	if norm.NFKC.String(oldPassword) == norm.NFKC.String(newPassword) {
 		return event.FieldError("password", "must differ from the old one")
 	}
-	right, err := s.passwords.Verify(ctx, c.PasswordHash, oldPassword)
-	if err != nil {
-		return err
-	}
-	if err := s.endOldPassword(ctx, actor, set, &c, right); err != nil {
+	if err := s.provedBefore(ctx, actor, session, set, &c, oldPassword); err != nil {
 		return err
 	}
 	hash, err := s.passwords.Hash(ctx, newPassword)
@@ -63,6 +61,21 @@ func (s *Service) ChangePassword(ctx context.Context, actor *authsvc.Actor, sess
 		return err
 	}
 	return s.keepOnly(ctx, actor.ID, session, epoch)
+}
+
+// provedBefore asks for the old password or, where there is none, for a sign-in a short while ago.
+func (s *Service) provedBefore(ctx context.Context, actor *authsvc.Actor, session *websession.Session, set authsvc.Settings, c *authsvc.Credential, oldPassword string) error {
+	if !c.HasPassword() {
+		if session == nil || !session.Recent(s.now()) {
+			return ErrProveAnew
+		}
+		return nil
+	}
+	right, err := s.passwords.Verify(ctx, c.PasswordHash, oldPassword)
+	if err != nil {
+		return err
+	}
+	return s.endOldPassword(ctx, actor, set, c, right)
 }
 
 // endOldPassword counts wrong old passwords, so that a session left open is no way to guess one.

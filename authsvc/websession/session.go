@@ -72,6 +72,12 @@ func (d *Data) SecondFactor() bool {
 // Vouched tells whether another vouched for the person, so that no password of ours was asked for.
 func (d *Data) Vouched() bool { return slices.Contains(d.Methods, MethodOIDC) }
 
+// recentTime is how long after a sign-in somebody may change what proves who they are without proving it again.
+const recentTime = 10 * time.Minute
+
+// Recent tells whether the person proved so short a while ago who they are that it need not be asked for again.
+func (s *Session) Recent(now time.Time) bool { return now.Sub(s.Created) < recentTime }
+
 const (
 	idSize  = 32 // bytes: nothing to guess
 	refSize = 16 // characters: 64 bits tell the sessions of all people apart

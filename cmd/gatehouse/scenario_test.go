@@ -68,6 +68,8 @@ var scenarios = []scenario{
 	{"GET /account", "", "", "                                                     login 200   200   200    200   200    login    login   403"},
 	{"POST /account/name", "", "display_name=x", "                                 login 303   303   303    303   303    403      login   403"},
 	{"POST /account/password", "", aForm, "                                        login 400   400   400    400   400    403      login   403"},
+	{"POST /account/identities/link", "", aForm, "                                 login 404   404   404    404   404    403      login   403"},
+	{"POST /account/identities/unlink", "", "id=987654", "                         login 404   404   404    404   404    403      login   403"},
 	{"POST /account/app/remove", "", aForm, "                                      login 409   409   409    409   409    403      login   403"},
 	{"POST /account/passkeys/remove", "", "id=987654", "                           login 404   404   404    404   404    403      login   403"},
 	{"POST /account/recovery-codes", "", aForm, "                                  login 409   409   409    409   409    403      login   403"},
@@ -121,6 +123,9 @@ var scenarios = []scenario{
 	{"POST /api/v1/me/passkeys/begin", "", "", "                                   401   200   200   200    200   200    401      401     403"},
 	{"POST /api/v1/me/passkeys", "", `{"name":"a","credential":{}}`, "             401   400   400   400    400   400    401      400     403"},
 	{"DELETE /api/v1/me/passkeys/{passkey=none}", "", "", "                        401   404   404   404    404   404    401      401     403"},
+	{"GET /api/v1/me/identities", "", "", "                                        401   200   200   200    200   200    401      401     403"},
+	{"POST /api/v1/me/identities", "", "", "                                       401   404   404   404    404   404    401      401     403"},
+	{"DELETE /api/v1/me/identities/{identity=none}", "", "", "                     401   404   404   404    404   404    401      401     403"},
 	{"GET /api/v1/me/programs", "", "", "                                          401   200   200   200    200   200    401      401     403"},
 	{"DELETE /api/v1/me/programs/{program}", "", "", "                             401   204   204   204    204   204    401      401     403"},
 	{"GET /api/v1/me/tokens", "", "", "                                            401   200   200   200    200   200    401      401     403"},
@@ -141,6 +146,8 @@ var scenarios = []scenario{
 	{"POST /api/v1/users/{user}/enable", "", "", "                                 401   404   404   200    200   200    401      401     404"},
 	{"POST /api/v1/users/{user}/reset-password", "", "{}", "                       401   404   404   200    200   200    401      401     404"},
 	{"POST /api/v1/users/{user}/reset-mfa", "", "", "                              401   404   404   200    200   200    401      401     404"},
+	{"GET /api/v1/users/{user}/identities", "", "", "                              401   404   404   200    200   200    401      401     404"},
+	{"DELETE /api/v1/users/{user}/identities/{identity=none}", "", "", "           401   404   404   404    404   404    401      401     404"},
 	{"PUT /api/v1/users/{user}/memberships/{company}", "", asCompanyAdmin, "       401   404   403   200    200   200    401      401     403"},
 	{"DELETE /api/v1/users/{user}/memberships/{company}", "", "", "                401   404   403   204    204   204    401      401     403"},
 
@@ -260,7 +267,7 @@ func (s *scene) fixture(text string, of *authsvc.User) string {
 		}
 	}
 	id := func(n uint32) string { return strconv.FormatUint(uint64(n), 10) }
-	text = strings.NewReplacer("{name=", "{", "{company=", "{", "{passkey=", "{").Replace(text)
+	text = strings.NewReplacer("{name=", "{", "{company=", "{", "{passkey=", "{", "{identity=", "{").Replace(text)
 	fill("company", func() string { return id(s.alpha.ID) })
 	fill("token_max_days", func() string { return "token_max_days" })
 	fill("name", func() string { return "nonsense" })

@@ -113,7 +113,8 @@ func newUserResetPasswordCommand(c *cli) *cobra.Command {
 		Short: "Give a person another password, which they must change",
 		Long: `Give a person another password: a temporary one that is made and shown, once, or with
 --password-stdin one of yours. Either way it
-must be changed at the next sign-in. Their sessions and tokens end.`,
+must be changed at the next sign-in. Their sessions and tokens end, and identities of
+a provider are unlinked: the new password is the one way in.`,
 		Example: `  gatehouse user reset-password ada
   gatehouse user reset-password ada --json | jq -r .temporary_password`,
 		Args: exactArgs(1),

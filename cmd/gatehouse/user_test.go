@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,6 +81,25 @@ func TestUserCommands(t *testing.T) {
 		verify("ada", u.TemporaryPassword)
 		withInput(t, sh, "walnut Lagoon 17 spire", "user", "reset-password", "ada", "--password-stdin")
 		verify("ada", "walnut Lagoon 17 spire")
+		if _, err := store.SignInIdentity(ctx, authsvc.System(), authsvc.Identity{Issuer: "https://id.example", Subject: "s-1", Username: "eve", Email: "eve@example.com", EmailVerified: true, Values: []string{"a"}},
+			authsvc.IdentityRules{SignUp: true, List: []authsvc.IdentityRule{{Value: "a", Role: authsvc.RoleUser}}}); err != nil {
+			t.Fatal(err)
+		}
+		var identities []identityView
+		sh.ok(&identities, "user", "identities", "eve", "--json")
+		if len(identities) != 1 || identities[0].Issuer != "https://id.example" || identities[0].Subject != "s-1" || identities[0].Linked.IsZero() {
+			t.Errorf("%+v", identities)
+		}
+		if text := sh.ok(nil, "user", "identities", "eve"); !strings.Contains(text, "https://id.example  s-1") {
+			t.Errorf("%s", text)
+		}
+		if text := sh.ok(nil, "user", "unlink", "eve", fmt.Sprint(identities[0].ID)); !strings.Contains(text, "no password") {
+			t.Errorf("%s", text)
+		}
+		if sh.ok(&identities, "user", "identities", "eve", "--json"); len(identities) != 0 {
+			t.Errorf("%+v", identities)
+		}
+		sh.ok(nil, "user", "delete", "eve")
 		sh.ok(nil, "user", "reset-mfa", "ada")
 		sh.ok(&u, "user", "disable", "ada", "--json")
 		if u.State != authsvc.UserDisabled {
@@ -103,6 +123,8 @@ func TestUserCommands(t *testing.T) {
 		sh.fails(1, []string{"user list"}, "user", "show", "nobody at all")
 		sh.fails(1, []string{`did you mean "root2"`}, "user", "show", "root3")
 		sh.fails(1, []string{"another account's"}, "user", "create", "ADA", "--email", "x@example.com")
+		sh.fails(2, []string{"is not the id of an identity"}, "user", "unlink", "bob", "x")
+		sh.fails(1, []string{"no identity with id 77"}, "user", "unlink", "bob", "77")
 		sh.fails(1, []string{"not waiting"}, "user", "approve", "bob")
 		sh.fails(1, []string{"people who are Admin over all"}, "user", "member", "set", "bob", "Zenith", "Admin")
 		sh.fails(2, []string{"email"}, "user", "create", "x")
