@@ -11,7 +11,7 @@ import (
 // Claim is what a request by a person came with, besides who they are: what its session or token says.
 type Claim struct {
 	Epoch        int64 // the epoch in which the session or token was made; 0: it has none, being looked up each time
-	SecondFactor bool  // the second factor was given, or who vouches for the person has asked for one
+	SecondFactor bool  // the second factor was given, or who vouches for the person is believed to have asked for one
 	Vouched      bool  // another vouches for the person, so that a password of ours that must be changed is not asked about
 	Scopes       Scopes
 	Address      netip.Addr

@@ -22,6 +22,7 @@ type Identity struct {
 	DisplayName   string
 	Email         string
 	EmailVerified bool      // the provider has made sure that the person reads this mailbox
+	SecondFactor  bool      // the provider has asked for more than one factor, as far as it is believed
 	SignedIn      time.Time // when the provider last had the person prove who they are; zero: it does not tell
 	Values        []string  // of the claim that gives roles, such as groups
 	Companies     []string  // of the claim that names companies

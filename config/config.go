@@ -122,6 +122,8 @@ type OIDC struct {
 	CompanyClaim string    `key:"company_claim" doc:"The claim that names the company of mappings without one. Empty: only mappings with a company give a role in a company."`
 	Mappings     []Mapping `key:"mappings" doc:"Which value of role_claim gives which role, in which company: VALUE=Role or VALUE=Role@Company, separated by semicolons. Without a match, a person who is not known gets no account."`
 	AllowSignUp  bool      `key:"allow_sign_up" default:"false" doc:"Make an account at the first sign-in of a person whom mappings gives a role."`
+	SecondFactor string    `key:"second_factor" default:"ask" rule:"oneof=ask|amr|trust" doc:"Who asks for the second factor of people who have one here or must have one. ask: Gatehouse does. amr: Gatehouse does, unless the provider says in amr or acr that it has (second_factor_values). trust: it is the provider's business, whatever it says."`
+	FactorValues []string  `key:"second_factor_values" default:"mfa" doc:"With second_factor = amr: the values of amr or acr by which the provider tells of more than one factor."`
 }
 
 // RateLimiting is the section [rate_limiting].

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,8 @@ func (c *Client) identity(ctx context.Context, p *provider, token *oauth2.Token,
 	if err := said.Claims(&all); err != nil {
 		return authsvc.Identity{}, bad(err)
 	}
-	signedIn := all.moment("auth_time", c.Now()) // of the ID token alone: userinfo is not about this sign-in
+	// Of the ID token alone: userinfo is not about this sign-in.
+	signedIn, factor := all.moment("auth_time", c.Now()), c.TrustFactors || all.tells(c.FactorValues)
 	if p.UserInfoEndpoint() != "" && !c.complete(all) {
 		more, err := p.UserInfo(ctx, oauth2.StaticTokenSource(token))
 		if err != nil {
@@ -46,7 +48,7 @@ func (c *Client) identity(ctx context.Context, p *provider, token *oauth2.Token,
 		all = merge(told, all)
 	}
 	id := authsvc.Identity{
-		Issuer: c.Issuer, Subject: said.Subject, SignedIn: signedIn, Username: all.text("preferred_username"), DisplayName: all.text("name"),
+		Issuer: c.Issuer, Subject: said.Subject, SignedIn: signedIn, SecondFactor: factor, Username: all.text("preferred_username"), DisplayName: all.text("name"),
 		Email: all.text("email"), EmailVerified: all.truth("email_verified"), Values: all.values(c.RoleClaim), Companies: all.values(c.CompanyClaim),
 	}
 	for _, name := range []string{c.RoleClaim, c.CompanyClaim} {
@@ -116,6 +118,12 @@ func (c claims) moment(name string, now time.Time) time.Time {
 		return now
 	}
 	return time.Unix(int64(seconds), 0)
+}
+
+// tells tells whether the provider names one of the values as how the person proved who they are (RFC 8176) or how good the proof was.
+func (c claims) tells(values []string) bool {
+	how := append(c.values("amr"), c.text("acr"))
+	return slices.ContainsFunc(values, func(v string) bool { return v != "" && slices.Contains(how, v) })
 }
 
 // values are those of a claim that is a text or a list of texts.

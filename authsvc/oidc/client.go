@@ -23,6 +23,8 @@ type Config struct {
 	Scopes       []string // openid must be among them
 	RoleClaim    string   // whose values become Identity.Values
 	CompanyClaim string   // whose values become Identity.Companies; empty: none
+	FactorValues []string // of amr or acr, by which the provider tells that it asked for more than one factor
+	TrustFactors bool     // it is believed to have done so, whatever it tells
 
 	HTTP http.RoundTripper // nil: http.DefaultTransport
 	Now  func() time.Time  // nil: the clock

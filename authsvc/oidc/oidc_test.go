@@ -51,6 +51,44 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestSecondFactorTold reads whether the provider asked for more than a password.
+func TestSecondFactorTold(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		amr, acr any
+		values   []string
+		trust    bool
+		want     bool
+	}{
+		{[]string{"pwd", "mfa"}, "1", nil, false, false},
+		{[]string{"pwd", "mfa"}, "1", []string{"mfa"}, false, true},
+		{"mfa", nil, []string{"mfa"}, false, true},
+		{[]string{"pwd"}, "2", []string{"mfa", "2"}, false, true},
+		{[]string{"pwd"}, "1", []string{"mfa", "2"}, false, false},
+		{nil, nil, []string{"mfa", ""}, false, false},
+		{[]any{1, true, nil}, 2, []string{"2", "true", ""}, false, false},
+		{nil, nil, nil, true, true},
+	} {
+		l := newLiar(t)
+		l.lie = func(m jwt.MapClaims) {
+			for name, v := range map[string]any{"amr": c.amr, "acr": c.acr} {
+				if v != nil {
+					m[name] = v
+				}
+			}
+			delete(m, "email_verified") // so that userinfo is asked too, which must not be listened to in this
+		}
+		l.more = map[string]any{"userinfo_endpoint": l.URL + "/userinfo"}
+		l.userinfo = map[string]any{"sub": "ada", "amr": []string{"mfa"}, "acr": "2", "auth_time": time.Now().Unix()}
+		client := oidc.New(oidc.Config{
+			Issuer: l.URL, ClientID: clientID, ClientSecret: "secret", Scopes: []string{"openid"}, FactorValues: c.values, TrustFactors: c.trust,
+		})
+		if id, err := signIn(t, l, client, asIs); err != nil || id.SecondFactor != c.want || !id.SignedIn.IsZero() {
+			t.Errorf("%+v: %v at %v, %v", c, id.SecondFactor, id.SignedIn, err)
+		}
+	}
+}
+
 // TestAnew has the provider ask again, and it must say that it did.
 func TestAnew(t *testing.T) {
 	t.Parallel()

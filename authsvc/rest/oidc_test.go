@@ -24,6 +24,7 @@ import (
 
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/limit"
+	"gatehouse/authsvc/mfa"
 	"gatehouse/authsvc/oidc"
 	"gatehouse/authsvc/rest"
 	"gatehouse/authsvc/signin"
@@ -38,6 +39,51 @@ type directory struct {
 	*storage.Storage
 	mu     sync.Mutex
 	groups map[string][]string // by subject
+	amr    []string            // by what people prove who they are there; nil: pwd
+	before time.Duration       // so long ago
+}
+
+// proof is a request as the directory answers it.
+type proof struct {
+	op.AuthRequest
+	d *directory
+}
+
+func (p proof) GetAMR() []string {
+	p.d.mu.Lock()
+	defer p.d.mu.Unlock()
+	if p.d.amr == nil {
+		return p.AuthRequest.GetAMR()
+	}
+	return p.d.amr
+}
+
+func (p proof) GetAuthTime() time.Time {
+	p.d.mu.Lock()
+	defer p.d.mu.Unlock()
+	return p.AuthRequest.GetAuthTime().Add(-p.d.before)
+}
+
+func (d *directory) AuthRequestByCode(ctx context.Context, code string) (op.AuthRequest, error) {
+	r, err := d.Storage.AuthRequestByCode(ctx, code)
+	if err != nil {
+		return nil, err
+	}
+	return proof{r, d}, nil
+}
+
+func (d *directory) CreateAccessToken(ctx context.Context, r op.TokenRequest) (string, time.Time, error) {
+	if p, ok := r.(proof); ok {
+		r = p.AuthRequest
+	}
+	return d.Storage.CreateAccessToken(ctx, r)
+}
+
+// prove sets by what people prove who they are at the provider from now on, and how long ago they did.
+func (d *directory) prove(before time.Duration, amr ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.amr, d.before = amr, before
 }
 
 func (d *directory) SetUserinfoFromToken(ctx context.Context, info *provideroidc.UserInfo, tokenID, subject, origin string) error {
@@ -59,7 +105,7 @@ type site struct {
 	people         *directory
 }
 
-func newSite(t *testing.T, rules authsvc.IdentityRules) *site {
+func newSite(t *testing.T, rules authsvc.IdentityRules, change ...func(*oidc.Config)) *site {
 	t.Helper()
 	ctx, quiet := t.Context(), slog.New(slog.DiscardHandler)
 	s := &site{}
@@ -95,11 +141,15 @@ func newSite(t *testing.T, rules authsvc.IdentityRules) *site {
 	guard := limit.NewGuard(limit.NewMemory(time.Now), sealer.Key(authsvc.PurposeLimit), quiet)
 	sessions := websession.NewManager(s.store, sealer, func() (time.Duration, time.Duration) { return time.Hour, 12 * time.Hour })
 	factors := signin.NewFactors(s.store, sealer, func(context.Context) string { return s.gate.URL })
+	asked := oidc.Config{
+		Issuer: s.provider.URL, ClientID: "gatehouse", ClientSecret: "secret", Scopes: []string{"openid", "profile", "email"}, RoleClaim: "groups",
+	}
+	for _, c := range change {
+		c(&asked)
+	}
 	service := signin.New(signin.Config{
 		Store: s.store, Sessions: sessions, Guard: guard, Factor: factors, Sealer: sealer, Settings: s.store.GetSettings, Log: quiet, Rules: rules,
-		Provider: oidc.New(oidc.Config{
-			Issuer: s.provider.URL, ClientID: "gatehouse", ClientSecret: "secret", Scopes: []string{"openid", "profile", "email"}, RoleClaim: "groups",
-		}),
+		Provider: oidc.New(asked),
 	})
 	tokens, err := signin.NewTokens(service)
 	if err != nil {
@@ -524,5 +574,83 @@ func TestProviderLinkIsForWhoBegan(t *testing.T) {
 	signIn("other")
 	if status, _, body := b.get(back); status != http.StatusUnauthorized {
 		t.Errorf("linked with whoever came after: %d %s", status, body)
+	}
+}
+
+// TestProviderSecondFactor asks people who come by the provider for a second factor, as the settings have it.
+func TestProviderSecondFactor(t *testing.T) {
+	t.Parallel()
+	rules := authsvc.IdentityRules{SignUp: true, List: []authsvc.IdentityRule{{Value: "logons", Role: authsvc.RoleUser}}}
+	for what, c := range map[string]struct {
+		change func(*oidc.Config)
+		amr    []string
+		done   bool
+	}{
+		"ask":                              {func(*oidc.Config) {}, []string{"pwd", "mfa"}, false},
+		"by amr, a password alone":         {func(c *oidc.Config) { c.FactorValues = []string{"mfa"} }, []string{"pwd"}, false},
+		"by amr, and more":                 {func(c *oidc.Config) { c.FactorValues = []string{"hwk", "mfa"} }, []string{"pwd", "mfa"}, true},
+		"trust, whatever the provider did": {func(c *oidc.Config) { c.TrustFactors = true }, []string{"pwd"}, true},
+	} {
+		s := newSite(t, rules, c.change)
+		s.people.groups["id1"] = []string{"logons"}
+		s.people.prove(0, c.amr...)
+		b := s.browser(t)
+		if status, _, body := b.signIn("test-user@127.0.0.1"); status != http.StatusFound {
+			t.Fatalf("%s: %d %s", what, status, body)
+		}
+		who, _ := b.me()
+		if who.Next != "done" {
+			t.Errorf("%s, with nothing required: %s", what, who.Next)
+		}
+		if _, err := s.store.UpdateUser(t.Context(), authsvc.Local("test"), who.ID, authsvc.UserChange{MFAPolicy: new(authsvc.MFARequired)}); err != nil {
+			t.Fatal(err)
+		}
+		want := map[bool]string{true: "done", false: "set_up_factor"}[c.done]
+		again := s.browser(t)
+		if status, _, body := again.signIn("test-user@127.0.0.1"); status != http.StatusFound {
+			t.Fatalf("%s: %d %s", what, status, body)
+		}
+		if who, _ := again.me(); who.Next != want {
+			t.Errorf("%s, with one required: %s, want %s", what, who.Next, want)
+		}
+		if want == "done" {
+			continue
+		}
+		// What they set up is asked for from then on.
+		status, body := again.post(http.MethodPost, "/api/v1/me/totp", "{}")
+		app, err := mfa.ReadTOTP(field(t, body, "secret"))
+		if status != http.StatusOK || err != nil {
+			t.Fatalf("%s: %d %s, %v", what, status, body, err)
+		}
+		code := func(at time.Time) string {
+			t.Helper()
+			code, err := app.Code(at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return code
+		}
+		if status, body := again.post(http.MethodPost, "/api/v1/me/totp/confirm", `{"code":"`+code(time.Now())+`"}`); status != http.StatusOK {
+			t.Fatalf("%s: %d %s", what, status, body)
+		}
+		if who, _ := again.me(); who.Next != "done" {
+			t.Errorf("%s, after setting one up: %s", what, who.Next)
+		}
+		later := s.browser(t)
+		if status, _, body := later.signIn("test-user@127.0.0.1"); status != http.StatusFound {
+			t.Fatalf("%s: %d %s", what, status, body)
+		}
+		if who, _ := later.me(); who.Next != "second_factor" {
+			t.Errorf("%s, with one set up: %s", what, who.Next)
+		}
+		if status, body := later.post(http.MethodGet, "/api/v1/me/identities", ""); status != http.StatusUnauthorized {
+			t.Errorf("%s, before the code: %d %s", what, status, body)
+		}
+		if status, body := later.post(http.MethodPost, "/api/v1/auth/second-factor", `{"code":"`+code(time.Now().Add(30*time.Second))+`"}`); status != http.StatusOK {
+			t.Errorf("%s, the code: %d %s", what, status, body)
+		}
+		if who, _ := later.me(); who.Next != "done" {
+			t.Errorf("%s, after the code: %s", what, who.Next)
+		}
 	}
 }

@@ -43,6 +43,9 @@ func (s *Service) SecondFactor(ctx context.Context, session *websession.Session,
 	if err != nil {
 		return Result{}, err
 	}
+	if session.Vouched() {
+		c.MustChange = false // as in SignInVouched
+	}
 	methods := append(slices.Clone(session.Methods), method)
 	if err := s.sessions.SignIn(ctx, session, c.UserID, c.Epoch, false, methods...); err != nil {
 		return Result{}, err

@@ -245,9 +245,10 @@ func (s *Service) SignIn(ctx context.Context, session *websession.Session, req R
 	return result, nil
 }
 
-// SignInVouched signs in somebody for whom another has vouched, by the method given, such as websession.MethodOIDC. Any method but a password
-// counts as a second factor. A person who is gone, disabled or not yet approved is ErrWrong.
-func (s *Service) SignInVouched(ctx context.Context, session *websession.Session, userID uint32, method string, client Client) (Result, error) {
+// SignInVouched signs in somebody for whom the identity provider has vouched. That is one factor; secondFactor says that the provider is believed to have
+// asked for another. Who has a second factor here, or must have one, is asked for it else. A person who is gone, disabled or not yet approved
+// is ErrWrong.
+func (s *Service) SignInVouched(ctx context.Context, session *websession.Session, userID uint32, secondFactor bool, client Client) (Result, error) {
 	set, err := s.settings(ctx)
 	if err != nil {
 		return Result{}, err
@@ -262,8 +263,11 @@ func (s *Service) SignInVouched(ctx context.Context, session *websession.Session
 	// Whoever vouches has seen to passwords: an old temporary one of ours does not matter, nor does changing it.
 	c.MustChange = false
 	failure, success := c.Entry("session.sign_in"), c.Entry("session.sign_in")
-	failure.Detail, success.Detail = s.whyNot(set, &c, true), "by "+method
-	stage := c.Stage(method != websession.MethodPassword, set.MFARequired)
+	failure.Detail, success.Detail = s.whyNot(set, &c, true), "by "+websession.MethodOIDC
+	stage, methods := c.Stage(secondFactor, set.MFARequired), []string{websession.MethodOIDC}
+	if secondFactor {
+		methods, success.Detail = append(methods, websession.MethodOIDCMFA), success.Detail+", which asked for a second factor"
+	}
 	if failure.Detail != "" {
 		failure.Outcome = authsvc.Denied
 		if err := s.store.Record(ctx, nobody(client, c.Username), failure); err != nil {
@@ -271,15 +275,24 @@ func (s *Service) SignInVouched(ctx context.Context, session *websession.Session
 		}
 		return Result{}, ErrWrong
 	}
-	actor := person(client, &c, stage)
-	if err := s.store.NoteSignIn(ctx, actor, success); err != nil {
+	actor, pending := person(client, &c, stage), stage == authsvc.StageSecondFactor
+	if pending {
+		success.Action, success.Detail = "session.provider", success.Detail+"; the second factor is asked for"
+		err = s.store.Record(ctx, actor, success)
+	} else {
+		err = s.store.NoteSignIn(ctx, actor, success)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	session.Agent, session.Address = client.Agent, client.Address
-	if err := s.sessions.SignIn(ctx, session, c.UserID, c.Epoch, stage == authsvc.StageSecondFactor, method); err != nil {
+	if err := s.sessions.SignIn(ctx, session, c.UserID, c.Epoch, pending, methods...); err != nil {
 		return Result{}, err
 	}
 	result := Result{UserID: c.UserID, Username: c.Username, DisplayName: c.DisplayName, Epoch: c.Epoch, Stage: stage}
+	if pending {
+		return result, nil
+	}
 	if result.Device, err = s.remember(client.Device, c.UserID); err != nil {
 		return Result{}, event.Wrap(event.CodeInternal, err, "sign in")
 	}

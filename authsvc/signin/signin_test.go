@@ -315,21 +315,80 @@ func TestVouched(t *testing.T) {
 	each(t, func(t *testing.T, databaseURL string) {
 		ctx, s := t.Context(), start(t, databaseURL, newClock(), options{})
 		u := s.user(t, "alice", func(n *authsvc.NewUser) { n.KeepPassword = false })
-		session := s.session(t)
-		r, err := s.SignInVouched(ctx, session, u.ID, websession.MethodOIDC, client)
-		if err != nil || r.Stage != authsvc.StageDone || r.Device == "" || session.UserID != u.ID || !session.SecondFactor() {
-			t.Errorf("%+v, %v", r, err)
-		}
-		if got := s.lastEntry(t); got != "session.sign_in success person alice: by oidc" {
-			t.Errorf("the trail says %q", got)
+		for _, c := range []struct {
+			second bool
+			trail  string
+		}{{false, ""}, {true, ", which asked for a second factor"}} {
+			session := s.session(t)
+			r, err := s.SignInVouched(ctx, session, u.ID, c.second, client)
+			if err != nil || r.Stage != authsvc.StageDone || r.Device == "" || session.UserID != u.ID || session.SecondFactor() != c.second || session.Pending {
+				t.Errorf("%+v, %v", r, err)
+			}
+			if got := s.lastEntry(t); got != "session.sign_in success person alice: by oidc"+c.trail {
+				t.Errorf("the trail says %q", got)
+			}
+			if got := s.actor(t, session).Stage; got != authsvc.StageDone {
+				t.Errorf("the session is at stage %d", got)
+			}
 		}
 		if _, err := s.store.DisableUser(ctx, operator, u.ID); err != nil {
 			t.Fatal(err)
 		}
 		for _, id := range []uint32{u.ID, 999} {
-			if _, err := s.SignInVouched(ctx, s.session(t), id, websession.MethodOIDC, client); !errors.Is(err, signin.ErrWrong) {
+			if _, err := s.SignInVouched(ctx, s.session(t), id, false, client); !errors.Is(err, signin.ErrWrong) {
 				t.Errorf("person %d: %v", id, err)
 			}
+		}
+	})
+}
+
+// TestVouchedSecondFactor asks people for their own second factor, unless the provider has asked for one.
+func TestVouchedSecondFactor(t *testing.T) {
+	each(t, func(t *testing.T, databaseURL string) {
+		ctx, s := t.Context(), start(t, databaseURL, newClock(), options{})
+		u := s.user(t, "alice", func(n *authsvc.NewUser) { n.KeepPassword = false })
+		if _, err := s.store.SetSetting(ctx, operator, "mfa_required", "true"); err != nil {
+			t.Fatal(err)
+		}
+		at := func(second bool) (*websession.Session, authsvc.Stage) {
+			t.Helper()
+			session := s.session(t)
+			r, err := s.SignInVouched(ctx, session, u.ID, second, client)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.actor(t, session).Stage; got != r.Stage && !session.Pending {
+				t.Errorf("told stage %d, and the session is at %d", r.Stage, got)
+			}
+			return session, r.Stage
+		}
+		if _, stage := at(false); stage != authsvc.StageSetUpFactor {
+			t.Errorf("required and none there: stage %d", stage)
+		}
+		if _, stage := at(true); stage != authsvc.StageDone {
+			t.Errorf("required and given at the provider: stage %d", stage)
+		}
+		s.exec(t, `UPDATE users SET totp_secret = 'x' WHERE id = ?`, u.ID)
+		if _, stage := at(true); stage != authsvc.StageDone {
+			t.Errorf("set up here and given at the provider: stage %d", stage)
+		}
+		session, stage := at(false)
+		if stage != authsvc.StageSecondFactor || !session.Pending {
+			t.Fatalf("set up here: stage %d", stage)
+		}
+		if got := s.lastEntry(t); got != "session.provider success person alice: by oidc; the second factor is asked for" {
+			t.Errorf("the trail says %q", got)
+		}
+		if _, err := s.SecondFactor(ctx, session, signin.Proof{Code: "wrong"}, client); !errors.Is(err, signin.ErrWrongFactor) {
+			t.Errorf("a wrong code: %v", err)
+		}
+		s.factor.code = "123456"
+		r, err := s.SecondFactor(ctx, session, signin.Proof{Code: "123456"}, client)
+		if err != nil || r.Stage != authsvc.StageDone || r.Device == "" || !session.Vouched() || !session.SecondFactor() {
+			t.Errorf("the right code: %+v, %v", r, err)
+		}
+		if got := s.actor(t, session).Stage; got != authsvc.StageDone {
+			t.Errorf("then the session is at stage %d", got)
 		}
 	})
 }

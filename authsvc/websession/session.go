@@ -61,12 +61,13 @@ const (
 	MethodTOTP     = "totp"
 	MethodRecovery = "recovery"
 	MethodPasskey  = "passkey"
-	MethodOIDC     = "oidc" // the provider has asked for as many factors as it wants
+	MethodOIDC     = "oidc"     // the identity provider vouches for the person: one factor, as a password is
+	MethodOIDCMFA  = "oidc_mfa" // and it is believed to have asked for a second one
 )
 
-// SecondFactor tells whether more than a password was given.
+// SecondFactor tells whether more than one factor was given.
 func (d *Data) SecondFactor() bool {
-	return slices.ContainsFunc(d.Methods, func(m string) bool { return m != MethodPassword })
+	return slices.ContainsFunc(d.Methods, func(m string) bool { return m != MethodPassword && m != MethodOIDC })
 }
 
 // Vouched tells whether another vouched for the person, so that no password of ours was asked for.

@@ -6,8 +6,17 @@ import (
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/oidc"
 	"gatehouse/authsvc/signin"
+	"gatehouse/config"
 	"gatehouse/event"
 )
+
+// factorValues are those by which the provider tells of a second factor, where it is listened to.
+func factorValues(c *config.OIDC) []string {
+	if c.SecondFactor != "amr" {
+		return nil
+	}
+	return c.FactorValues
+}
 
 // identityProvider is with whom people sign in besides passwords, and what its claims give; nil where none is set up. It asks the provider nothing yet: one
 // that is away keeps no server from starting.
@@ -25,5 +34,6 @@ func (s *server) identityProvider() (signin.Provider, authsvc.IdentityRules, err
 	}
 	return oidc.New(oidc.Config{
 		Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret.Reveal(), Scopes: c.Scopes, RoleClaim: c.RoleClaim, CompanyClaim: c.CompanyClaim,
+		TrustFactors: c.SecondFactor == "trust", FactorValues: factorValues(c),
 	}), rules, nil
 }

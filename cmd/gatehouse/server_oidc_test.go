@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/oidc"
 	"gatehouse/config"
 )
 
@@ -24,6 +25,13 @@ func TestIdentityProvider(t *testing.T) {
 	p, rules, err := set(func(c *config.Config) { c.OIDC.AllowSignUp = true }).identityProvider()
 	if p == nil || err != nil || !rules.SignUp || rules.CompanyClaim || len(rules.List) != 2 || rules.List[0].Role != authsvc.RoleGlobalAdmin || rules.List[1].Company != "Acme" {
 		t.Errorf("%v, %+v, %v", p, rules, err)
+	}
+	for setting, want := range map[string]int{"ask": 0, "amr": 1, "trust": 0} {
+		p, _, err := set(func(c *config.Config) { c.OIDC.SecondFactor = setting }).identityProvider()
+		client, ok := p.(*oidc.Client)
+		if err != nil || !ok || client.TrustFactors != (setting == "trust") || len(client.FactorValues) != want {
+			t.Errorf("second_factor = %s: %+v, %v", setting, p, err)
+		}
 	}
 	for want, change := range map[string]func(*config.Config){
 		"must be one of": func(c *config.Config) { c.OIDC.Mappings[1].Role = "Boss" },
