@@ -329,6 +329,14 @@ func TestIdentities(t *testing.T) {
 	}
 	s.browser(t).login("ada", good).want("/login", 401)
 
+	// The provider did not say when it asked who they are: it has to ask again before anything that a session left open is not enough for.
+	b.send("/account/identities/unlink").want("/account/identities/unlink", 200, "Sign in with the identity provider again")
+	b.get("/account").want("/account", 200, "To add a passkey, first sign in again")
+	s.idp.anew, s.idp.who.SignedIn = false, time.Now()
+	b.send("/account/password", "password", better, "again", better).want("/account/password", 200, "Sign in with the identity provider again")
+	if b.follow("Sign in again").want("/account", 200, "You have none here"); !s.idp.anew {
+		t.Error("the provider was not asked to have them prove anew who they are")
+	}
 	b.send("/account/identities/unlink").want("/account/identities/unlink", 409, "set a password first")
 	b.send("/account/password", "password", better, "again", better).want("/account?done=password", 200, "Present password")
 	b.send("/account/identities/unlink").want("/account?done=unlinked", 200, "The identity is unlinked", "Your account is not linked")

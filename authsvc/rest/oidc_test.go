@@ -654,3 +654,53 @@ func TestProviderSecondFactor(t *testing.T) {
 		}
 	}
 }
+
+// TestProviderRecent signs somebody in without the provider asking them anything: that is no proof of who sits there.
+func TestProviderRecent(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, authsvc.IdentityRules{SignUp: true, List: []authsvc.IdentityRule{{Value: "logons", Role: authsvc.RoleUser}}})
+	s.people.groups["id1"] = []string{"logons"}
+	b := s.browser(t)
+	token := func(want int) {
+		t.Helper()
+		body := `{"name":"x","scopes":["read"],"expires":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"}`
+		status, answer := b.post(http.MethodPost, "/api/v1/me/tokens", body)
+		if status != want || status != http.StatusCreated && !strings.Contains(message(t, answer), "sign in with the identity provider again") {
+			t.Errorf("a token: %d %s, want %d", status, answer, want)
+		}
+	}
+	anew := func() (status int) {
+		t.Helper()
+		stop := *b.Client
+		stop.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		_, location, _ := (&browser{t, s, &stop}).get(s.gate.URL + "/api/v1/auth/oidc?anew=true&next=/account")
+		if q := mustURL(t, location).Query(); q.Get("prompt") != "login" || q.Get("max_age") != "0" {
+			t.Fatalf("asked for %v", q)
+		}
+		status, _, _ = b.get(b.atProvider(location, "test-user@127.0.0.1"))
+		return status
+	}
+
+	s.people.prove(20 * time.Minute) // they were signed in there, and nothing was asked
+	if status, _, body := b.signIn("test-user@127.0.0.1"); status != http.StatusFound {
+		t.Fatalf("%d %s", status, body)
+	}
+	who, _ := b.me()
+	token(http.StatusBadRequest)
+	if status, body := b.post(http.MethodPost, "/api/v1/me/password", `{"old_password":"","password":"another-Teapot-92-quartz"}`); status != http.StatusBadRequest {
+		t.Errorf("a password: %d %s", status, body)
+	}
+	// A provider that does not ask again is not believed.
+	if status := anew(); status != http.StatusUnauthorized {
+		t.Errorf("anew, and it did not ask: %d", status)
+	}
+	token(http.StatusBadRequest)
+	s.people.prove(0)
+	if status := anew(); status != http.StatusFound {
+		t.Errorf("anew: %d", status)
+	}
+	if now, _ := b.me(); now.ID != who.ID {
+		t.Errorf("then signed in as %+v", now)
+	}
+	token(http.StatusCreated)
+}

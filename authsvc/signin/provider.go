@@ -110,7 +110,7 @@ func (s *Service) FinishProvider(ctx context.Context, actor *authsvc.Actor, sess
 	if err != nil {
 		return Result{}, "", err
 	}
-	result, err = s.SignInVouched(ctx, session, userID, id.SecondFactor, client)
+	result, err = s.SignInVouched(ctx, session, userID, &id, client)
 	if errors.Is(err, ErrWrong) {
 		err = authsvc.ErrNoAccount // which says nothing of a password
 	}

@@ -245,10 +245,10 @@ func (s *Service) SignIn(ctx context.Context, session *websession.Session, req R
 	return result, nil
 }
 
-// SignInVouched signs in somebody for whom the identity provider has vouched. That is one factor; secondFactor says that the provider is believed to have
-// asked for another. Who has a second factor here, or must have one, is asked for it else. A person who is gone, disabled or not yet approved
+// SignInVouched signs in somebody for whom the identity provider has vouched, by what id says of their sign-in there. That is one factor, unless the
+// provider is believed to have asked for another. Who has a second factor here, or must have one, is asked for it else. A person who is gone, disabled or not yet approved
 // is ErrWrong.
-func (s *Service) SignInVouched(ctx context.Context, session *websession.Session, userID uint32, secondFactor bool, client Client) (Result, error) {
+func (s *Service) SignInVouched(ctx context.Context, session *websession.Session, userID uint32, id *authsvc.Identity, client Client) (Result, error) {
 	set, err := s.settings(ctx)
 	if err != nil {
 		return Result{}, err
@@ -264,8 +264,8 @@ func (s *Service) SignInVouched(ctx context.Context, session *websession.Session
 	c.MustChange = false
 	failure, success := c.Entry("session.sign_in"), c.Entry("session.sign_in")
 	failure.Detail, success.Detail = s.whyNot(set, &c, true), "by "+websession.MethodOIDC
-	stage, methods := c.Stage(secondFactor, set.MFARequired), []string{websession.MethodOIDC}
-	if secondFactor {
+	stage, methods := c.Stage(id.SecondFactor, set.MFARequired), []string{websession.MethodOIDC}
+	if id.SecondFactor {
 		methods, success.Detail = append(methods, websession.MethodOIDCMFA), success.Detail+", which asked for a second factor"
 	}
 	if failure.Detail != "" {
@@ -285,7 +285,10 @@ func (s *Service) SignInVouched(ctx context.Context, session *websession.Session
 	if err != nil {
 		return Result{}, err
 	}
-	session.Agent, session.Address = client.Agent, client.Address
+	session.Agent, session.Address, session.Proved = client.Agent, client.Address, 0
+	if !id.SignedIn.IsZero() {
+		session.Proved = id.SignedIn.UnixMilli()
+	}
 	if err := s.sessions.SignIn(ctx, session, c.UserID, c.Epoch, pending, methods...); err != nil {
 		return Result{}, err
 	}

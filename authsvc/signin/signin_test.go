@@ -320,7 +320,7 @@ func TestVouched(t *testing.T) {
 			trail  string
 		}{{false, ""}, {true, ", which asked for a second factor"}} {
 			session := s.session(t)
-			r, err := s.SignInVouched(ctx, session, u.ID, c.second, client)
+			r, err := s.SignInVouched(ctx, session, u.ID, &authsvc.Identity{SecondFactor: c.second}, client)
 			if err != nil || r.Stage != authsvc.StageDone || r.Device == "" || session.UserID != u.ID || session.SecondFactor() != c.second || session.Pending {
 				t.Errorf("%+v, %v", r, err)
 			}
@@ -335,7 +335,7 @@ func TestVouched(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, id := range []uint32{u.ID, 999} {
-			if _, err := s.SignInVouched(ctx, s.session(t), id, false, client); !errors.Is(err, signin.ErrWrong) {
+			if _, err := s.SignInVouched(ctx, s.session(t), id, &authsvc.Identity{}, client); !errors.Is(err, signin.ErrWrong) {
 				t.Errorf("person %d: %v", id, err)
 			}
 		}
@@ -353,7 +353,7 @@ func TestVouchedSecondFactor(t *testing.T) {
 		at := func(second bool) (*websession.Session, authsvc.Stage) {
 			t.Helper()
 			session := s.session(t)
-			r, err := s.SignInVouched(ctx, session, u.ID, second, client)
+			r, err := s.SignInVouched(ctx, session, u.ID, &authsvc.Identity{SecondFactor: second}, client)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -36,6 +36,9 @@ type Data struct {
 	Pending bool `json:"pending,omitempty"`
 	// Methods are those by which the person proved who they are.
 	Methods []string `json:"methods,omitempty"`
+	// Proved is when the identity provider that vouches for the person last had them prove who they are (Unix ms), which may be long before it sent them
+	// here; 0: it does not tell.
+	Proved int64 `json:"proved,omitempty"`
 	// Challenge is what a passkey has been asked to sign, with what the WebAuthn library needs to check it, until ChallengeUntil (Unix ms).
 	Challenge      []byte `json:"challenge,omitempty"`
 	ChallengeUntil int64  `json:"challenge_until,omitempty"`
@@ -76,8 +79,15 @@ func (d *Data) Vouched() bool { return slices.Contains(d.Methods, MethodOIDC) }
 // recentTime is how long after a sign-in somebody may change what proves who they are without proving it again.
 const recentTime = 10 * time.Minute
 
-// Recent tells whether the person proved so short a while ago who they are that it need not be asked for again.
-func (s *Session) Recent(now time.Time) bool { return now.Sub(s.Created) < recentTime }
+// Recent tells whether the person proved so short a while ago who they are that it need not be asked for again. A provider that let somebody in without
+// asking anything proves nothing new.
+func (s *Session) Recent(now time.Time) bool {
+	at := s.Created
+	if s.Vouched() {
+		at = time.UnixMilli(s.Proved)
+	}
+	return now.Sub(at) < recentTime
+}
 
 const (
 	idSize  = 32 // bytes: nothing to guess
