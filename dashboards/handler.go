@@ -6,11 +6,14 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"html"
 	"io/fs"
 	"net/http"
 	"path"
 	"strings"
 	"time"
+
+	"gatehouse/internal/edge"
 )
 
 //go:embed web
@@ -49,6 +52,9 @@ func Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		setHeaders(w.Header())
 		f, ok := files[r.URL.Path]
+		if base := edge.FromContext(r.Context()).Prefix; ok && r.URL.Path == "/" && base != "" {
+			f = below(base, f)
+		}
 		switch {
 		case !ok:
 			w.Header().Set("Cache-Control", "no-store")
@@ -70,6 +76,13 @@ func Handler() http.Handler {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
 		}
 	})
+}
+
+// below is the page as it is shown by a proxy below a path: all that it asks for is there too.
+func below(base string, page file) file {
+	base = html.EscapeString(base)
+	text := strings.NewReplacer(`data-base=""`, `data-base="`+base+`"`, `href="/`, `href="`+base+`/`, `src="/`, `src="`+base+`/`).Replace(string(page.body))
+	return newFile([]byte(text), page.contentType)
 }
 
 func setHeaders(h http.Header) {

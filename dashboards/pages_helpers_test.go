@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -110,11 +112,29 @@ func newSite(t *testing.T, change ...func(*dashboards.PagesConfig)) *site {
 	r.HandleFunc("/api/openapi.json", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(described) })
 	r.Handle("/", dashboards.Handler())
 	r.PathPrefix("/assets/").Handler(dashboards.Handler())
-	server := httptest.NewServer(edge.New(edge.Options{}).Handler(r))
+	server := httptest.NewServer(edge.New(edge.Options{Proxies: edge.Proxies{
+		Trusted: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}, Hops: 1, For: true, Host: true, Prefix: true,
+	}}).Handler(r))
 	t.Cleanup(server.Close)
 	// By name, as passkeys want it.
 	s.url = strings.Replace(server.URL, "127.0.0.1", "localhost", 1)
 	return s
+}
+
+// below puts a proxy before the site that shows it below a path, and nothing else.
+func (s *site) below(t *testing.T, path string) {
+	t.Helper()
+	to, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httptest.NewServer(http.StripPrefix(path, &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(to)
+		r.SetXForwarded()
+		r.Out.Header.Set("X-Forwarded-Prefix", path)
+	}}))
+	t.Cleanup(proxy.Close)
+	s.url = strings.Replace(proxy.URL, "127.0.0.1", "localhost", 1)
 }
 
 // identityProvider signs in at once whoever it is told to.

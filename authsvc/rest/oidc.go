@@ -104,5 +104,6 @@ func finishProvider(c *call) (any, error) {
 	if _, err := c.signedIn(result); err != nil {
 		return nil, err
 	}
-	return redirect(LocalPath(next)), nil
+	// next is a path of ours, before which a proxy may have another.
+	return redirect(edge.FromContext(c.ctx).Prefix + LocalPath(next)), nil
 }

@@ -3,6 +3,7 @@
 "use strict";
 
 (() => {
+  const BASE = document.documentElement.dataset.base; // the path below which a proxy shows us; "" for none
   const REPORTS = "/api/v1/reports/";
   const EVENTS = "/api/v1/events";
   const MAIN = ["from", "to", "at", "tz", "group_by"]; // above "More filters"
@@ -23,7 +24,7 @@
 
   async function start() {
     try {
-      const doc = await (await fetch("/api/openapi.json")).json();
+      const doc = await (await fetch(BASE + "/api/openapi.json")).json();
       for (const [path, item] of Object.entries(doc.paths)) {
         if (!item.get || !(path === EVENTS || (path.startsWith(REPORTS) && !path.includes("{")))) continue;
         const params = (item.get.parameters || []).filter((p) => p.in === "query");
@@ -45,7 +46,7 @@
   // ---- who is signed in ----
 
   async function getJSON(path) {
-    const response = await fetch(path, { cache: "no-store", redirect: "error" });
+    const response = await fetch(BASE + path, { cache: "no-store", redirect: "error" });
     return response.ok ? response.json() : null;
   }
 
@@ -53,7 +54,7 @@
   async function signedIn() {
     let me = null;
     try { me = await getJSON("/api/v1/me"); } catch { /* the report says that the server is away */ }
-    if (me && me.next !== "done") return location.assign("/login"); // which knows what is missing
+    if (me && me.next !== "done") return location.assign(BASE + "/login"); // which knows what is missing
     state.me = me;
     $("sign-in").hidden = !!me;
     for (const id of ["account", "sign-out", "use-key", "company-part"]) $(id).hidden = !me;
@@ -90,8 +91,8 @@
   async function signOut() {
     try {
       const me = await getJSON("/api/v1/me"); // for a token that is good now
-      if (me) await fetch("/api/v1/auth/sign-out", { method: "POST", headers: { "X-CSRF-Token": me.csrf_token }, redirect: "error" });
-      location.assign("/login?done=signedout");
+      if (me) await fetch(BASE + "/api/v1/auth/sign-out", { method: "POST", headers: { "X-CSRF-Token": me.csrf_token }, redirect: "error" });
+      location.assign(BASE + "/login?done=signedout");
     } catch {
       fail({ message: "The server does not answer: you may still be signed in." });
     }
@@ -189,7 +190,7 @@
       if (request.company) query.set("company", request.company);
       let response;
       try {
-        response = await fetch(request.path + "?" + query, { headers: key ? { "X-API-Key": key } : {}, signal: abort.signal, credentials: key ? "omit" : "same-origin", cache: "no-store", redirect: "error" });
+        response = await fetch(BASE + request.path + "?" + query, { headers: key ? { "X-API-Key": key } : {}, signal: abort.signal, credentials: key ? "omit" : "same-origin", cache: "no-store", redirect: "error" });
       } catch (err) {
         if (err.name === "AbortError") throw err;
         throw { message: "The server does not answer. Check the connection and try again." };
@@ -256,7 +257,7 @@
     const list = err.errors || (err.field ? [{ field: err.field, message: err.message }] : []);
     if (err.local || list.length === 0) parts.push(el("p", { text: sentence(err.message || "Something went wrong in this page: " + err) }));
     else parts.push(el("ul", {}, ...list.map((e) => el("li", { text: labelOf(e.field) + ": " + e.message }))));
-    if (err.status === 401 && state.me) parts.push(el("p", {}, "Your sign-in has ended: ", el("a", { href: "/login", text: "sign in again" }), "."));
+    if (err.status === 401 && state.me) parts.push(el("p", {}, "Your sign-in has ended: ", el("a", { href: BASE + "/login", text: "sign in again" }), "."));
     else if (err.status === 401) parts.push(el("p", { text: "Check the API key: a wrong, revoked or expired key is refused." }));
     if (err.retry) parts.push(el("p", { text: "Try again in " + err.retry + " seconds." }));
     if (err.status >= 500 && err.request_id) parts.push(el("p", { text: "For the administrator: request " + err.request_id }));
@@ -338,7 +339,7 @@
     box.replaceChildren(el("p", { text: lead + " Coverage tells which computers were heard, and which were silent." }), button);
   }
 
-  // eventsButton opens the raw events of a row. The address is data: only our own path is followed.
+  // eventsButton opens the raw events of a row. The address is data: only our own path, which the server tells without BASE, is followed.
   function eventsButton(row) {
     let url;
     try { url = new URL(row.events_url, location.origin); } catch { return ""; }
