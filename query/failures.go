@@ -150,7 +150,7 @@ func (r *Reports) Failures(ctx context.Context, c Company, p Params) (*FailuresR
 		if err != nil {
 			return nil, err
 		}
-		report.Lockouts -= again
+		report.Lockouts -= min(again, report.Lockouts) // more may have come meanwhile
 	}
 	var sites map[uint32]string
 	if report.GroupBy == BySite {

@@ -11,7 +11,7 @@ import (
 var lockoutsToldAgainSQL string
 
 // lockoutsToldAgain is how many of the lockouts that p chooses tell of one that another computer has told
-// of within the 10 seconds before. Every figure that counts lockouts takes them off.
+// of within the 10 seconds before. Failures and totals take them off; frequency counts events.
 func (r *Reports) lockoutsToldAgain(ctx context.Context, c Company, p Params) (n uint64, err error) {
 	w := where(c).during(p).matching(p)
 	err = r.query(ctx, w.in(lockoutsToldAgainSQL), w.args, func(q driver.Rows) error { return q.Scan(&n) })

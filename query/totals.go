@@ -102,6 +102,7 @@ func (r *Reports) totalsOfEvents(ctx context.Context, c Company, p Params, repor
 		if err != nil {
 			return err
 		}
+		again = min(again, report.Rows[lockouts].Events) // more may have come meanwhile
 		report.Events -= again
 		report.Rows[lockouts].Events -= again
 		report.Rows = slices.DeleteFunc(report.Rows, func(t TypeCount) bool { return t.Events == 0 })
