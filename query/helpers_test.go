@@ -27,6 +27,7 @@ var testNow = time.Date(2025, 11, 20, 12, 34, 56, 789e6, time.UTC)
 // takes a company of its own, so that thousands run side by side.
 var shared struct {
 	once    sync.Once
+	options clickhouse.Options
 	conn    driver.Conn
 	err     error
 	company atomic.Uint32
@@ -42,6 +43,7 @@ func openShared(o *clickhouse.Options) (driver.Conn, error) {
 		return nil, err
 	}
 	o.Auth.Database = name
+	shared.options = *o
 	return clickhouse.Open(o)
 }
 

@@ -231,27 +231,12 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 		}
 		return visit.session(s)
 	}}
-	// The small question is asked beside the large one; its answer is needed first.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	type lastSeen struct {
-		before map[startup]int64
-		err    error
+	// The small question is asked first, not beside the large one: whoever holds a connection and waits for a second
+	// stops everybody, once there are as many of them as connections.
+	var err error
+	if w.lastSeen, err = r.lastSeen(ctx, a); err != nil {
+		return err
 	}
-	asked := make(chan lastSeen, 1)
-	go func() {
-		before := map[startup]int64{}
-		err := r.query(ctx, sessionLastSeenSQL, a.only("company", "lo", "hi", "computer"), func(row driver.Rows) error {
-			var s startup
-			var last int64
-			if err := row.Scan(&s.computer, &s.time, &last); err != nil {
-				return err
-			}
-			before[s] = last
-			return nil
-		})
-		asked <- lastSeen{before, err}
-	}()
 	var user, computer string
 	var tracks []track
 	flush := func() error {
@@ -261,20 +246,13 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 		}
 		return w.walk(user, computer, tracks)
 	}
-	err := r.query(ctx, tellingOnce(sessionTracksSQL), a.only("company", "lo", "hi", "user", "computer"), func(row driver.Rows) error {
+	err = r.query(ctx, tellingOnce(sessionTracksSQL), a.only("company", "lo", "hi", "user", "computer"), func(row driver.Rows) error {
 		var t track
 		var u, comp string
 		var codes, linkedCodes []int64
 		var tags, linkedIDs []uint64
 		if err := row.Scan(&u, &comp, &t.id, &t.userName, &t.computerName, &codes, &tags, &linkedCodes, &linkedIDs); err != nil {
 			return err
-		}
-		if w.lastSeen == nil {
-			answer := <-asked
-			if answer.err != nil {
-				return answer.err
-			}
-			w.lastSeen = answer.before
 		}
 		t.marks = make([]mark, len(codes))
 		for i := range codes {
@@ -306,6 +284,21 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 		return err
 	}
 	return flush()
+}
+
+// lastSeen tells, for each startup of a computer, when it was last seen before.
+func (r *Reports) lastSeen(ctx context.Context, a args) (map[startup]int64, error) {
+	before := map[startup]int64{}
+	err := r.query(ctx, sessionLastSeenSQL, a.only("company", "lo", "hi", "computer"), func(row driver.Rows) error {
+		var s startup
+		var last int64
+		if err := row.Scan(&s.computer, &s.time, &last); err != nil {
+			return err
+		}
+		before[s] = last
+		return nil
+	})
+	return before, err
 }
 
 // maxSessionOf bounds a company's sessions that nothing ends.
