@@ -106,7 +106,9 @@ func TestReadyDetail(t *testing.T) {
 
 func TestMetricsAccess(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	NewMetrics(reg, Gauges{SpoolAge: func() float64 { return 3 }, WriterFailing: func() float64 { return 1 }, EngineRestarts: func() float64 { return 2 }, Recent: NewRecent(10)}).ObserveInsert(time.Second, 5, nil)
+	m := NewMetrics(reg, Gauges{SpoolAge: func() float64 { return 3 }, WriterFailing: func() float64 { return 1 }, EngineRestarts: func() float64 { return 2 }, Recent: NewRecent(10)})
+	m.ObserveInsert(time.Second, 5, nil)
+	m.ObserveInsert(time.Second, 7, errors.New("refused"))
 	for _, c := range []struct {
 		name, from, auth, forwarded string
 		access                      MetricsAccess
@@ -137,7 +139,7 @@ func TestMetricsAccess(t *testing.T) {
 		if !c.open {
 			continue
 		}
-		for _, want := range []string{"gatehouse_spool_age_seconds 3", "gatehouse_engine_restarts_total 2", "gatehouse_writer_failing 1", "gatehouse_recent_ids 0", "gatehouse_inserted_rows_total 5", `gatehouse_insert_seconds_count{result="ok"} 1`} {
+		for _, want := range []string{"gatehouse_spool_age_seconds 3", "gatehouse_engine_restarts_total 2", "gatehouse_writer_failing 1", "gatehouse_recent_ids 0", "gatehouse_inserted_rows_total 5", `gatehouse_insert_seconds_count{result="ok"} 1`, `gatehouse_insert_seconds_count{result="error"} 1`} {
 			if !strings.Contains(w.Body.String(), want) {
 				t.Errorf("%s: no %q", c.name, want)
 			}

@@ -92,8 +92,8 @@ type WriterOptions struct {
 	// OnResult is called after a block, once per company and result; company 0 stands for records that
 	// are no events. It is called by several goroutines and must not block.
 	OnResult func(company uint32, result string, n int)
-	// OnInsert is called after each insert that ClickHouse confirmed.
-	OnInsert func(rows int, took time.Duration)
+	// OnInsert is called after each insert, with the error of one that ClickHouse did not confirm.
+	OnInsert func(rows int, took time.Duration, err error)
 
 	Logger *slog.Logger
 	Clock  func() time.Time

@@ -303,12 +303,22 @@ func TestWriterWaitsForABrokenTable(t *testing.T) {
 	want := map[event.ID]event.Event{}
 	remember(want, events)
 	appendEvents(t, s, events)
-	w, _ := quickWriter(t, conn, s, WriterOptions{BlockRows: 20, BlockDelay: time.Millisecond})
+	var failed, confirmed atomic.Int64
+	w, _ := quickWriter(t, conn, s, WriterOptions{BlockRows: 20, BlockDelay: time.Millisecond, OnInsert: func(rows int, _ time.Duration, err error) {
+		if err != nil {
+			failed.Add(1)
+		} else {
+			confirmed.Add(int64(rows))
+		}
+	}})
 	for w.Stats().Retries < 4 {
 		time.Sleep(time.Millisecond)
 	}
 	if st := w.Stats(); st.SetAside != 0 || st.Inserted != 0 || st.Failing == 0 || st.LastError == "" || st.Depth != 40 {
 		t.Fatalf("%+v", st)
+	}
+	if failed.Load() < 4 || confirmed.Load() != 0 {
+		t.Errorf("told of %d failed inserts and %d confirmed rows", failed.Load(), confirmed.Load())
 	}
 	if err := conn.Exec(t.Context(), "ALTER TABLE events DROP CONSTRAINT never"); err != nil {
 		t.Fatal(err)
@@ -317,6 +327,9 @@ func TestWriterWaitsForABrokenTable(t *testing.T) {
 	checkStore(t, conn, want)
 	if st := w.Stats(); st.SetAside != 0 || st.Failing != 0 {
 		t.Fatalf("%+v", st)
+	}
+	if confirmed.Load() != 40 {
+		t.Errorf("told of %d confirmed rows", confirmed.Load())
 	}
 }
 

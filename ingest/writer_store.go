@@ -156,6 +156,9 @@ func (w *Writer) attemptAlone(ctx context.Context, p *portion, held Held) error 
 	enc := w.encoders.Get().(*blockEncoder) //nolint:forcetypeassert // the pool holds nothing else
 	began := time.Now()
 	err := w.store.insert(ctx, enc, p.b, rows, p.token)
+	if w.opts.OnInsert != nil {
+		w.opts.OnInsert(len(rows), time.Since(began), err)
+	}
 	if err != nil {
 		// The transport may still hold the encoder for a moment: it is not used again.
 		if !isUnsent(err) {
@@ -170,9 +173,6 @@ func (w *Writer) attemptAlone(ctx context.Context, p *portion, held Held) error 
 	}
 	w.encoders.Put(enc)
 	w.stats.blocks.Add(1)
-	if w.opts.OnInsert != nil {
-		w.opts.OnInsert(len(rows), time.Since(began))
-	}
 	if p.doubt {
 		p.spent = true
 		return errLookAgain

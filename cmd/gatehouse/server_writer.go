@@ -44,7 +44,7 @@ func (s *server) startWriter(ctx context.Context) error {
 		Dir:       filepath.Join(s.dataDir, dirWriter),
 		BlockRows: s.cfg.Ingest.BlockRows, BlockDelay: s.cfg.Ingest.BlockDelay, Parallel: s.cfg.Ingest.Writers,
 		SeenBudget: seenBudget(int64(s.cfg.Ingest.DedupeMemory)), Cluster: s.cfg.ClickHouse.Cluster, RetentionMonths: s.cfg.Ingest.RetentionMonths, Logger: s.logger("writer"),
-		OnInsert: func(rows int, took time.Duration) { s.metrics.ObserveInsert(took, rows, nil) },
+		OnInsert: func(rows int, took time.Duration, err error) { s.metrics.ObserveInsert(took, rows, err) },
 		OnResult: s.written,
 	}
 	if s.engine == nil {
