@@ -53,6 +53,7 @@ type server struct {
 	engine    *engine.Engine // nil with an outside ClickHouse
 	conn      driver.Conn    // for reports
 	writeConn driver.Conn    // for the writer: its inserts must never queue behind reports
+	pingConn  driver.Conn    // for health: a store whose report connections are all busy is not away
 	writer    *ingest.Writer
 	reports   *query.Reports
 	intake    *ingest.Intake
@@ -189,6 +190,7 @@ func outsideClickHouse(address string) (*clickhouse.Options, error) {
 const (
 	reportConns = 8
 	writerConns = 6
+	pingConns   = 1
 )
 
 // eventLayout is how the settings want the event store's tables.
@@ -216,6 +218,9 @@ func (s *server) openEventStore(ctx context.Context) error {
 		return fmt.Errorf("event store: %w", err)
 	}
 	if s.writeConn, err = open(writerConns); err != nil {
+		return fmt.Errorf("event store: %w", err)
+	}
+	if s.pingConn, err = open(pingConns); err != nil {
 		return fmt.Errorf("event store: %w", err)
 	}
 	s.reports = query.New(s.conn, query.Options{Now: s.now, SiteNames: s.siteNames})
@@ -288,7 +293,7 @@ func (s *server) Close() error {
 		part("keys", s.keys.Close)
 	}
 	part("Redis", s.closeAccounts)
-	for _, c := range []driver.Conn{s.conn, s.writeConn} {
+	for _, c := range []driver.Conn{s.conn, s.writeConn, s.pingConn} {
 		if c != nil {
 			part("event store's connection", c.Close)
 		}

@@ -72,7 +72,7 @@ func (s *server) pingStore(ctx context.Context) error {
 	if s.engine != nil && !s.engine.Ready() {
 		return errors.New("the engine is starting")
 	}
-	return s.conn.Ping(ctx)
+	return s.pingConn.Ping(ctx)
 }
 
 // readyDetail is what /readyz tells besides what works.
