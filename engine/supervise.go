@@ -252,20 +252,17 @@ func (e *Engine) probe(ctx context.Context, pid int, up chan<- Fence) {
 // childError turns the child's end into an error that says what to do.
 func childError(dir string, err error, tail *lastWords) error {
 	text := tail.String()
-	last := tail.last()
-	code := 0
+	code := 0 // whoever runs Main ends with ExitCode
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		code = exit.ExitCode()
 	}
-	// The words count as well as the status: a main that wraps Main may end
-	// with a status of its own.
 	switch {
-	case code == exitDirInUse, strings.Contains(last, ErrDirInUse.Error()):
+	case code == exitDirInUse:
 		return dirInUse(dir)
-	case code == exitLibrary, strings.Contains(last, ErrLibraryMissing.Error()):
-		return fmt.Errorf("%w: %s", ErrLibraryMissing, last)
-	case code == exitDiskFull, strings.Contains(last, ErrDiskFull.Error()), isDiskFull(text):
+	case code == exitLibrary:
+		return fmt.Errorf("%w: %s", ErrLibraryMissing, tail.last())
+	case code == exitDiskFull, isDiskFull(text): // the library gives up on its own, too
 		return fmt.Errorf("%w: %s: free some space; the engine starts again by itself", ErrDiskFull, dir)
 	}
 	if err == nil {

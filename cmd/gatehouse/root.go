@@ -45,7 +45,7 @@ type cli struct {
 	started bool           // a command's own code runs: what fails now is not the way it was called
 }
 
-// The exit statuses. The engine's child process has its own, see package engine.
+// The exit statuses. "gatehouse engine" has some more, by which the server knows why its child ended: see engine.ExitCode.
 const (
 	exitFailed = 1
 	exitUsage  = 2 // the command was not called as it should be
@@ -74,6 +74,9 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	fmt.Fprintf(stderr, "gatehouse: %v\n", err)
 	if _, usage := errors.AsType[usageError](err); usage || !c.started {
 		return exitUsage
+	}
+	if e, ok := errors.AsType[statusError](err); ok {
+		return e.status
 	}
 	return exitFailed
 }
@@ -171,6 +174,15 @@ type usageError struct{ err error }
 
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
+
+// statusError is an error by which the process ends with a status of its own.
+type statusError struct {
+	err    error
+	status int
+}
+
+func (e statusError) Error() string { return e.err.Error() }
+func (e statusError) Unwrap() error { return e.err }
 
 func (c *cli) getenv(name string) string {
 	for i := len(c.environ) - 1; i >= 0; i-- { // the last one counts, as in os/exec

@@ -147,7 +147,10 @@ func newEngineCommand() *cobra.Command {
 		Long:  engineHelp,
 		Args:  exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return engine.Main(cmd.Context(), o)
+			if err := engine.Main(cmd.Context(), o); err != nil {
+				return statusError{err, engine.ExitCode(err)}
+			}
+			return nil
 		},
 	}
 	o.AddFlags(cmd.Flags())
