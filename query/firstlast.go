@@ -2,7 +2,9 @@ package query
 
 import (
 	"context"
-	_ "embed" // the statement
+	_ "embed" // the statements
+	"maps"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -10,6 +12,12 @@ import (
 
 //go:embed firstlast.sql
 var firstLastSQL string
+
+//go:embed firstlast_events.sql
+var firstLastEventsSQL string
+
+//go:embed firstlast_events_sids.sql
+var firstLastEventsOfSIDsSQL string
 
 // FirstLastSpec is the first-last report's parameters.
 var FirstLastSpec = &Spec{Name: "first-last", Params: common}
@@ -47,10 +55,17 @@ func (r *Reports) FirstLast(ctx context.Context, c Company, p Params) (*FirstLas
 	for i, d := range days {
 		bounds[i], dates[d.Start] = d.Start, d.Date
 	}
-	w := where(c).during(p).matching(p).pageArgs(p).tellingOnce(p)
-	w.args["bounds"] = bounds
+	people, err := r.namesOfSIDs(ctx, sessionArgs(c, p))
+	if err != nil {
+		return nil, err
+	}
+	w, events := where(c).during(p).matching(p), firstLastEventsSQL
+	if len(people) > 0 { // then who asks for one person asks for that person's SIDs as well
+		w, events = firstLastOfSIDs(c, p), strings.ReplaceAll(firstLastEventsOfSIDsSQL, "/*sid names*/", sidNamesSQL)
+	}
+	w.pageArgs(p).args["bounds"] = bounds
 	var rows []FirstLastRow
-	err := r.query(ctx, tellingOnce(w.in(firstLastSQL)), w.args, func(q driver.Rows) error {
+	err = r.query(ctx, strings.ReplaceAll(firstLastSQL, "/*events*/", w.in(events)), w.args, func(q driver.Rows) error {
 		var (
 			row                                                         FirstLastRow
 			name                                                        string
@@ -72,6 +87,17 @@ func (r *Reports) FirstLast(ctx context.Context, c Company, p Params) (*FirstLas
 	}
 	report.Rows, report.NextCursor = nextPage(p, rows)
 	return report, nil
+}
+
+// firstLastOfSIDs are the conditions and values of firstlast_events_sids.sql. The events
+// at the edges are read with those around them that they may tell again.
+func firstLastOfSIDs(c Company, p Params) *conditions {
+	wide := p
+	wide.User, wide.Site = "", 0
+	w := where(c).matching(wide).add("time >= fromUnixTimestamp64Milli({from:Int64} - {again:Int64}, 'UTC') AND time < fromUnixTimestamp64Milli({to:Int64} + {again:Int64}, 'UTC')",
+		"from", p.From, "to", p.To, "again", toldAgainWithin.Milliseconds(), "user", p.User, "site", p.Site)
+	maps.Copy(w.args, sessionArgs(c, p).only("company", "computer", "lo", "hi"))
+	return w
 }
 
 // localOrNil is local for a time that may be missing: the store gives 0 then,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,11 +28,15 @@ var testDays = []string{
 	"2025-10-04", "2025-10-05", "2025-10-25", "2025-10-26", "2025-10-30", "2025-10-31", "2025-11-01", "2025-11-02", "2025-06-15", "2025-01-01",
 }
 
-// testSID is the security id of ann, by which Winlogon's own records name her.
-const testSID = "S-1-5-21-10-20-1001"
+// By these security ids Winlogon's own records name ann: an account of a domain's, and
+// one of Entra's.
+const (
+	testSID      = "S-1-5-21-10-20-1001"
+	testEntraSID = "S-1-12-1-1234567890-987654321-12"
+)
 
 var (
-	testUsers     = []string{"ann", "Ann", "ANN", "bob", "Bob", "carol", "dave", "Zoë", "ZOË", "o'brien", `back\slash`, "tab le", "=cmd|1", "svc$", testSID}
+	testUsers     = []string{"ann", "Ann", "ANN", "bob", "Bob", "carol", "dave", "Zoë", "ZOË", "o'brien", `back\slash`, "tab le", "=cmd|1", "svc$", testSID, testEntraSID}
 	testComputers = []string{"PC-1", "pc-1", "PC-2", "Laptop", "SRV", "büro-7"}
 	testAddresses = []string{"", "", "::1", "127.0.0.1", "127.8.9.10", "0.0.0.0", "10.0.0.7", "10.0.0.8", "203.0.113.9", "2001:db8::1"}
 	testStatuses  = []uint32{0, 0xC000006D, 0xC0000234, 0xC000006A, 0x6, 0x18, 0x12, 0xC00000FF, 0x3F}
@@ -132,7 +137,12 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 		if len(out) > 0 && t.between(0, 3) == 0 { // at the moment of another one
 			e.Time = out[t.between(0, len(out)-1)].Time
 		}
-		if (event.Fold(e.User) == "ann" || e.User == testSID) && t.coin() {
+		if event.Fold(e.User) == "ann" && t.coin() {
+			e.SID = oneOf(t, []string{testSID, testEntraSID})
+		} else if strings.HasPrefix(e.User, "S-1-") {
+			e.SID = e.User
+		}
+		if t.between(0, 40) == 0 { // a cloned computer gives the same id to others
 			e.SID = testSID
 		}
 		if t.coin() { // many of those that reports are about
@@ -154,6 +164,15 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 		if id := e.ID(); !seen[id] {
 			seen[id] = true
 			out = append(out, e)
+		}
+		if e.SID != "" && t.coin() { // as Winlogon tells it
+			again := e
+			again.User, again.LogonID, again.LogonType, again.LinkedLogonID, again.Elevated = e.SID, 0, event.LogonTypeNone, 0, false
+			again.Time += int64(oneOf(t, []int{0, 1, 2000, 29_999, 30_000, 30_001, -30_000, -30_001, 60_000}))
+			if id := again.ID(); !seen[id] && again.Account == event.AccountUser {
+				seen[id] = true
+				out = append(out, again)
+			}
 		}
 	}
 	if n == 0 || t.coin() {

@@ -26,23 +26,22 @@ func isPresence(e *event.Event) bool {
 	return false
 }
 
-// toldAgain gives the events that tell what another one of the same computer tells
-// with a name: those that name somebody by a SID alone. The other one may be outside
-// p's range and of a user or site that p does not ask about.
-func toldAgain(p Params, mine []event.Event) map[event.ID]bool {
-	type key struct{ computer, sid string }
-	named, out := map[key]bool{}, map[event.ID]bool{}
-	for _, e := range mine {
-		if e.Time < p.From.Add(-SessionLookaround).UnixMilli() || e.Time >= p.To.Add(SessionLookaround).UnixMilli() {
+// presentPeople gives the presence events that p asks for, under people's names: what
+// names somebody by a SID alone is the person's, unless a logon or logoff with the name tells it too.
+func presentPeople(p Params, events []event.Event) (out []event.Event) {
+	names := refNames(distinct(events))
+	for _, e := range events {
+		if !isPresence(&e) || e.Time < p.From.UnixMilli() || e.Time >= p.To.UnixMilli() {
 			continue
 		}
-		if isPresence(&e) && e.SID != "" && event.Fold(e.SID) != event.Fold(e.User) {
-			named[key{event.Fold(e.Computer), event.Fold(e.SID)}] = true
+		if name := names(&e); name != "" {
+			if (e.Type == event.Logon || e.Type == event.Logoff) && refToldAgain(name, &e, events) {
+				continue
+			}
+			e.User = name
 		}
-	}
-	for _, e := range mine {
-		if named[key{event.Fold(e.Computer), event.Fold(e.User)}] {
-			out[e.ID()] = true
+		if passes(p, &e) {
+			out = append(out, e)
 		}
 	}
 	return out
@@ -69,16 +68,15 @@ func TestOracleTotals(t *testing.T) {
 				types[e.Type.String()]++
 			}
 			var first, last int64
-			again := toldAgain(p, events)
+			for _, e := range presentPeople(p, events) {
+				users[event.Fold(e.User)], pcs[event.Fold(e.Computer)] = true, true
+			}
 			for i, e := range mine {
 				if i == 0 {
 					first, last = e.Time, e.Time
 				}
 				first, last = min(first, e.Time), max(last, e.Time)
 				all[event.Fold(e.Computer)] = true
-				if isPresence(&e) && !again[e.ID()] {
-					users[event.Fold(e.User)], pcs[event.Fold(e.Computer)] = true, true
-				}
 				if e.Type == event.LogonFailed && (e.Account == event.AccountUser || e.Account == event.AccountNone) {
 					want.Failures++
 				}
@@ -133,13 +131,9 @@ func TestOracleFirstLast(t *testing.T) {
 			}
 			type key struct{ day, user string }
 			groups := map[key][]event.Event{}
-			mine := chosen(p, events)
-			again := toldAgain(p, events)
-			for _, e := range mine {
-				if isPresence(&e) && !again[e.ID()] {
-					k := key{wantDay(p, e.Time), event.Fold(e.User)}
-					groups[k] = append(groups[k], e)
-				}
+			for _, e := range presentPeople(p, events) {
+				k := key{wantDay(p, e.Time), event.Fold(e.User)}
+				groups[k] = append(groups[k], e)
 			}
 			var want, got []string
 			for k, list := range groups {

@@ -103,7 +103,11 @@ func (r *Reports) query(ctx context.Context, sql string, a args, scan func(rows 
 		}
 	}()
 	for rows.Next() {
-		if err := scan(rows); err != nil { // a column of another type than we believe: our fault
+		if err := scan(rows); err != nil {
+			if known := (*event.Error)(nil); errors.As(err, &known) {
+				return err // it refuses what the row holds
+			}
+			// A column of another type than we believe: our fault.
 			return event.Wrap(event.CodeInternal, fmt.Errorf("read row: %w", err), "internal error")
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	_ "embed" // the statements
-	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -21,12 +20,6 @@ var sessionTracksSQL string
 
 //go:embed session_last_seen.sql
 var sessionLastSeenSQL string
-
-//go:embed told_again.sql
-var toldAgainSQL string
-
-// tellingOnce puts told_again.sql where a statement asks for it.
-func tellingOnce(sql string) string { return strings.ReplaceAll(sql, "/*told again*/", toldAgainSQL) }
 
 // SessionLookaround is how far outside a report's range events are read to pair
 // sign-ins with sign-offs, and how long an event proves presence. What lies further
@@ -223,35 +216,78 @@ type sessionVisitor struct {
 
 // walkSessions visits the sessions of p's range and of the time around it. It streams:
 // no more than one person's events at one computer are held at a time.
-func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int64, visit sessionVisitor) error {
-	a := sessionArgs(c, p)
+func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int64, visitor sessionVisitor) error {
 	w := &walker{now: now, maxSession: maxSessionOf(c).Milliseconds(), power: map[string][]mark{}, emit: func(s *span) error {
 		if p.Site != 0 && s.site != p.Site {
 			return nil
 		}
-		return visit.session(s)
+		return visitor.session(s)
 	}}
-	// The small question is asked first, not beside the large one: whoever holds a connection and waits for a second
+	a := sessionArgs(c, p)
+	// The small questions are asked first, not beside the large one: whoever holds a connection and waits for a second
 	// stops everybody, once there are as many of them as connections.
 	var err error
 	if w.lastSeen, err = r.lastSeen(ctx, a); err != nil {
 		return err
 	}
-	var user, computer string
+	people, err := r.namesOfSIDs(ctx, a)
+	if err != nil {
+		return err
+	}
+	alone, err := r.tracksOfSIDs(ctx, a, p.User, people)
+	if err != nil {
+		return err
+	}
+	var at visit
 	var tracks []track
 	flush := func() error {
 		defer func() { tracks = tracks[:0] }()
-		if user == "" || len(tracks) == 0 {
+		return visitor.person(w, at, tracks, alone.take(at))
+	}
+	lone := func(v visit) error { return visitor.person(w, v, nil, alone.take(v)) }
+	err = r.eachTrack(ctx, "({user:String} = '' OR user = {user:String} OR user = '')", a.only("company", "lo", "hi", "computer", "user"), func(user, computer string, t *track) error {
+		if user == "" {
+			for i := range t.marks {
+				t.marks[i].tag = 0
+			}
+			w.setPower(computer, t.marks)
 			return nil
 		}
-		return w.walk(user, computer, tracks)
+		if _, named := people[sidAt{computer, user}]; named {
+			return nil // they are in alone
+		}
+		if v := (visit{user, computer}); v != at {
+			if err := flush(); err != nil {
+				return err
+			}
+			if err := alone.before(v, lone); err != nil {
+				return err
+			}
+			at = v
+		}
+		tracks = append(tracks, *t)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	err = r.query(ctx, tellingOnce(sessionTracksSQL), a.only("company", "lo", "hi", "user", "computer"), func(row driver.Rows) error {
+	if err := flush(); err != nil {
+		return err
+	}
+	return alone.before(visit{user: afterAllNames}, lone)
+}
+
+// afterAllNames comes after every name in byte order: names are UTF-8.
+const afterAllNames = "\xff"
+
+// eachTrack streams the tracks that session_tracks.sql gives of those users whom a condition names.
+func (r *Reports) eachTrack(ctx context.Context, whose string, a args, fn func(user, computer string, t *track) error) error {
+	return r.query(ctx, strings.ReplaceAll(sessionTracksSQL, "/*whose*/", whose), a, func(row driver.Rows) error {
 		var t track
-		var u, comp string
+		var user, computer string
 		var codes, linkedCodes []int64
 		var tags, linkedIDs []uint64
-		if err := row.Scan(&u, &comp, &t.id, &t.userName, &t.computerName, &codes, &tags, &linkedCodes, &linkedIDs); err != nil {
+		if err := row.Scan(&user, &computer, &t.id, &t.userName, &t.computerName, &codes, &tags, &linkedCodes, &linkedIDs); err != nil {
 			return err
 		}
 		t.marks = make([]mark, len(codes))
@@ -261,29 +297,44 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 		for i := range linkedCodes {
 			t.linked = append(t.linked, linkedLogon{linkedCodes[i], t.id, linkedIDs[i]})
 		}
-		if u == "" {
-			for i := range t.marks {
-				t.marks[i].tag = 0
-			}
-			w.setPower(comp, t.marks)
-			return nil
-		}
-		if visit.track != nil {
-			visit.track(u, comp, t.marks)
-		}
-		if u != user || comp != computer {
-			if err := flush(); err != nil {
-				return err
-			}
-			user, computer = u, comp
-		}
-		tracks = append(tracks, t)
-		return nil
+		return fn(user, computer, &t)
 	})
-	if err != nil {
-		return err
+}
+
+// person visits one person at one computer: with the tracks of the name, and those of
+// SIDs that stand for it.
+func (v *sessionVisitor) person(w *walker, at visit, tracks, alone []track) error {
+	if len(alone) > 0 {
+		named := namedTimes(tracks)
+		for _, t := range alone {
+			fresh := t.marks
+			if t.id == 0 {
+				fresh = slices.DeleteFunc(slices.Clone(t.marks), named.told)
+				// A sign-off that is told again stays, on this track of its own: the sign-in that
+				// goes with it may have been told here alone.
+				toldIn := func(m mark) bool { return m.rank() == rankLogon && named.told(m) }
+				t.marks = slices.DeleteFunc(t.marks, toldIn)
+				t.linked = slices.DeleteFunc(t.linked, func(l linkedLogon) bool { return toldIn(mark{code: l.code}) })
+			}
+			if v.track != nil && len(fresh) > 0 {
+				v.track(at.user, at.computer, fresh)
+			}
+			if len(t.marks) > 0 {
+				tracks = append(tracks, t)
+			}
+		}
 	}
-	return flush()
+	if len(tracks) == 0 {
+		return nil
+	}
+	if v.track != nil {
+		for _, t := range tracks {
+			if !t.ofSID {
+				v.track(at.user, at.computer, t.marks)
+			}
+		}
+	}
+	return w.walk(at.user, at.computer, tracks)
 }
 
 // lastSeen tells, for each startup of a computer, when it was last seen before.
@@ -315,12 +366,6 @@ func sessionArgs(c Company, p Params) args {
 		"company": c.ID, "user": p.User, "computer": p.Computer,
 		"lo": max(p.From.Add(-SessionLookaround).UnixMilli(), 0), "hi": p.To.Add(SessionLookaround),
 	}
-}
-
-// tellingOnce binds what told_again.sql asks for.
-func (w *conditions) tellingOnce(p Params) *conditions {
-	maps.Copy(w.args, sessionArgs(Company{}, p).only("computer", "lo", "hi"))
-	return w
 }
 
 // only gives the named values alone: the database refuses others.

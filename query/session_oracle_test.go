@@ -46,7 +46,8 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 			e.Account = event.AccountNone
 		} else {
 			e.User = fmt.Sprintf("User-%s-%d", name, r.IntN(users))
-			switch sid := fmt.Sprintf("S-1-5-21-7-%s-%s", name, e.User[len(e.User)-1:]); r.IntN(12) {
+			authority := []string{"5-21-7", "12-1"}[len(e.User)%2] // a domain's, or Entra's
+			switch sid := fmt.Sprintf("S-1-%s-%s-%s", authority, name, e.User[len(e.User)-1:]); r.IntN(12) {
 			case 0: // a record of Winlogon, which knows the SID alone
 				e.User, e.SID = sid, sid
 			case 1:
@@ -66,6 +67,12 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 			e.RecordID = uint64(i + 1)
 		}
 		out = append(out, e)
+		if e.SID != "" && e.User != e.SID && r.IntN(2) == 0 { // as Winlogon tells it
+			again := e
+			again.User, again.LogonID, again.LinkedLogonID, again.LogonType, again.Elevated = e.SID, 0, 0, event.LogonTypeNone, false
+			again.Time += []int64{0, 1500, 30_000, 30_001, -30_000, -30_001}[r.IntN(6)]
+			out = append(out, again)
+		}
 		if e.LinkedLogonID != 0 && r.IntN(2) == 0 { // what UAC writes beside it, at once or a moment later
 			twin := e
 			twin.LogonID, twin.LinkedLogonID, twin.Elevated, twin.Time = e.LinkedLogonID, e.LogonID, !e.Elevated, e.Time+int64(r.IntN(2))

@@ -105,7 +105,8 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 	type key struct {
 		user string
 		id   uint64
-		boot int // of a logon with a twin
+		boot int    // of a logon with a twin
+		sid  string // of one without an id, in records that name a SID alone
 	}
 	byComputer := map[string][]event.Event{}
 	seen := map[event.ID]bool{}
@@ -117,22 +118,26 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 		c := event.Fold(e.Computer)
 		byComputer[c] = append(byComputer[c], e)
 	}
+	names := refNames(distinct(events))
 	var out []refSession
 	for _, evs := range byComputer {
 		power := refPower(evs)
-		ids := refLogons(evs, power)
+		ids := refLogons(evs, power, names)
 		keys := map[key][]refMark{}
-		named := map[string]bool{} // SIDs that some record gives a name
 		for _, e := range evs {
-			if refPresence(e) && e.SID != "" && event.Fold(e.User) != event.Fold(e.SID) {
-				named[event.Fold(e.SID)] = true
-			}
-		}
-		for _, e := range evs {
-			if !refPresence(e) || e.User == "" || named[event.Fold(e.User)] {
+			if !refPresence(e) || e.User == "" {
 				continue
 			}
-			k := key{event.Fold(e.User), e.LogonID, -1}
+			k := key{user: event.Fold(e.User), id: e.LogonID, boot: -1}
+			if name := names(&e); name != "" {
+				if e.Type == event.Logon && refToldAgain(name, &e, evs) {
+					continue
+				}
+				if e.User = name; e.LogonID == 0 {
+					k.sid = k.user
+				}
+				k.user = name
+			}
 			if l, ok := ids[refLogonOf(&e, power)]; ok {
 				k.id, k.boot = l, refBoot(&e, power)
 			}
@@ -173,10 +178,13 @@ func refLogonOf(e *event.Event, power []refMark) refLogonKey {
 
 // refLogons gives the logon ids of one computer that are twins the lowest id that is
 // reached by going from twin to twin: whatever is told of one is told of all.
-func refLogons(evs []event.Event, power []refMark) map[refLogonKey]uint64 {
+func refLogons(evs []event.Event, power []refMark, names func(*event.Event) string) map[refLogonKey]uint64 {
 	beside := map[refLogonKey][]uint64{}
 	for _, e := range evs {
 		if refPresence(e) && e.Type == event.Logon && e.LinkedLogonID != 0 && e.LogonID != 0 {
+			if name := names(&e); name != "" {
+				e.User = name
+			}
 			here := refLogonOf(&e, power)
 			there := here
 			there.id = e.LinkedLogonID
@@ -198,6 +206,51 @@ func refLogons(evs []event.Event, power []refMark) map[refLogonKey]uint64 {
 		out[start] = lowest
 	}
 	return out
+}
+
+// refNames gives the name of whom a record names by the SID alone, "" where the record
+// has a name itself or nothing gives one.
+func refNames(events []event.Event) func(*event.Event) string {
+	said := map[string]map[string]event.Event{} // by SID and computer, the last that gives it a name
+	isSID := func(s string) bool { return len(s) > 4 && s[:4] == "s-1-" }
+	for _, e := range events {
+		name, sid, computer := event.Fold(e.User), event.Fold(e.SID), event.Fold(e.Computer)
+		if sid == "" || name == "" || isSID(name) || !refPresence(e) {
+			continue
+		}
+		if said[sid] == nil {
+			said[sid] = map[string]event.Event{}
+		}
+		had, ok := said[sid][computer]
+		if !ok || e.Time > had.Time || (e.Time == had.Time && name > event.Fold(had.User)) {
+			said[sid][computer] = e
+		}
+	}
+	return func(e *event.Event) string {
+		sid := event.Fold(e.User)
+		if own, ok := said[sid][event.Fold(e.Computer)]; ok {
+			return event.Fold(own.User)
+		}
+		all := map[string]bool{}
+		for _, one := range said[sid] {
+			all[event.Fold(one.User)] = true
+		}
+		for name := range all {
+			if len(all) == 1 {
+				return name
+			}
+		}
+		return ""
+	}
+}
+
+// refToldAgain tells whether a record of the same computer tells of the person by name
+// what e, which has no logon id, tells by the SID, within half a minute.
+func refToldAgain(name string, e *event.Event, others []event.Event) bool {
+	return e.LogonID == 0 && slices.ContainsFunc(others, func(o event.Event) bool {
+		return refPresence(o) && o.Type == e.Type && event.Fold(o.User) == name && event.Fold(o.Computer) == event.Fold(e.Computer) &&
+			o.Time-e.Time <= 30_000 && e.Time-o.Time <= 30_000
+	})
 }
 
 // refPower is what befell one computer, with a crash put at the last event

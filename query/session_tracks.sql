@@ -13,7 +13,7 @@ WITH pres AS (
     FROM presence
     WHERE company_id = {company:UInt32}
       AND time >= fromUnixTimestamp64Milli({lo:Int64}) AND time < fromUnixTimestamp64Milli({hi:Int64})
-      AND ({user:String} = '' OR user = {user:String} OR user = '')
+      AND /*whose*/
       AND ({computer:String} = '' OR computer = {computer:String})
 )
 SELECT toString(user) AS user, toString(computer) AS computer, logon_id,
@@ -22,7 +22,6 @@ SELECT toString(user) AS user, toString(computer) AS computer, logon_id,
        groupArrayIf(code, type = 'logon' AND linked_logon_id != 0) AS linked_codes,
        groupArrayIf(linked_logon_id, type = 'logon' AND linked_logon_id != 0) AS linked_ids
 FROM pres
-WHERE user NOT LIKE 's-1-5-%' OR (computer, user) NOT IN (/*told again*/)
 GROUP BY pres.user, pres.computer, pres.logon_id
 ORDER BY pres.user, pres.computer, pres.logon_id
 SETTINGS optimize_aggregation_in_order = 1

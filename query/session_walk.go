@@ -106,6 +106,7 @@ func (s *span) pausedAt(at int64) bool {
 // track is the events of one user, computer and logon id; a row of session_tracks.sql.
 type track struct {
 	id                     uint64
+	ofSID                  bool // its records named the person by a SID alone
 	userName, computerName string
 	marks                  []mark
 	linked                 []linkedLogon
@@ -165,11 +166,11 @@ func (w *walker) walk(user, computer string, tracks []track) error {
 }
 
 // joinTwins makes one track of the logon ids that UAC gives an administrator, under the
-// lowest. A logon id means a logon between two boots alone: tracks with links are cut at
-// the computer's startups first.
+// lowest, and of what names and SIDs tell of one logon id. A logon id means a logon between
+// two boots alone: the tracks are cut at the computer's startups first.
 func joinTwins(tracks []track, power []mark) []*track {
 	out := make([]*track, 0, len(tracks))
-	if !slices.ContainsFunc(tracks, func(t track) bool { return len(t.linked) > 0 }) {
+	if !slices.ContainsFunc(tracks, func(t track) bool { return len(t.linked) > 0 || (t.ofSID && t.id != 0) }) {
 		for i := range tracks {
 			out = append(out, &tracks[i])
 		}
