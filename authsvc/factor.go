@@ -227,7 +227,7 @@ func (s *Store) RemoveTOTP(ctx context.Context, actor *Actor) error {
 	if err := actor.Require(PermOwnAccount, 0); err != nil {
 		return err
 	}
-	return fail(s.update(ctx, actor, func(tx *auditedTx) error {
+	return fail(s.changePeople(ctx, actor, func(tx *auditedTx) error {
 		st, err := readTOTP(ctx, tx, actor.ID)
 		if err != nil {
 			return err

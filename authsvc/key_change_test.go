@@ -474,3 +474,51 @@ func TestKeyDays(t *testing.T) {
 		}
 	})
 }
+
+// TestChangesByWhoLostTheirRights: what somebody had in their hands when they were disabled, demoted or taken out of a company comes too late.
+func TestChangesByWhoLostTheirRights(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, s := t.Context(), open()
+		company := mustCompany(t, s, "Acme")
+		k, _ := mustKey(t, s, company.ID, authsvc.ScopeRead)
+		note, number := "mine", 0
+		for what, c := range map[string]struct {
+			lose func(authsvc.User) error
+			code event.Code
+		}{
+			"disabled": {func(u authsvc.User) error { _, err := s.DisableUser(ctx, operator, u.ID); return err }, event.CodeUnauthorized},
+			"deleted":  {func(u authsvc.User) error { return s.DeleteUser(ctx, operator, u.ID) }, event.CodeUnauthorized},
+			"demoted": {func(u authsvc.User) error {
+				_, err := s.SetMembership(ctx, operator, u.ID, grant(company, authsvc.RoleUser))
+				return err
+			}, event.CodeConflict},
+			"taken out":        {func(u authsvc.User) error { return s.RemoveMembership(ctx, operator, u.ID, company.ID) }, event.CodeConflict},
+			"another password": {func(u authsvc.User) error { _, _, err := s.ResetPassword(ctx, operator, u.ID, ""); return err }, event.CodeConflict},
+		} {
+			number++
+			u := mustPerson(t, s, fmt.Sprintf("boss%d", number), authsvc.RoleUser, grant(company, authsvc.RoleCompanyAdmin))
+			a := signedInAs(t, s, u, true)
+			if err := c.lose(u); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := s.CreateKey(ctx, a, company.ID, authsvc.NewKey{Scopes: authsvc.ScopeRead})
+			wantCode(t, what+": a key", err, c.code)
+			_, err = s.UpdateKey(ctx, a, company.ID, k.ID, authsvc.KeyChange{Note: &note})
+			wantCode(t, what+": a change of a key", err, c.code)
+			_, _, err = s.RotateKey(ctx, a, company.ID, k.ID, 0)
+			wantCode(t, what+": an exchange of a key", err, c.code)
+			wantCode(t, what+": a revocation", s.RevokeKey(ctx, a, company.ID, k.ID), c.code)
+			wantCode(t, what+": an app", s.RemoveTOTP(ctx, a), c.code)
+			wantCode(t, what+": a passkey", s.RemovePasskey(ctx, a, 1), c.code)
+		}
+		mustPerson(t, s, "another", authsvc.RoleGlobalAdmin)
+		global := mustPerson(t, s, "global", authsvc.RoleGlobalAdmin)
+		a := signedInAs(t, s, global, true)
+		if _, err := s.DisableUser(ctx, operator, global.ID); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.CreateCompany(ctx, a, authsvc.CompanySettings{Name: "Beta"})
+		wantCode(t, "a company", err, event.CodeUnauthorized)
+		wantCode(t, "an end of a company", s.SetCompanyDisabled(ctx, a, company.ID, true), event.CodeUnauthorized)
+	})
+}

@@ -144,7 +144,7 @@ func (s *Store) RemovePasskey(ctx context.Context, actor *Actor, passkeyID uint3
 	if err := actor.Require(PermOwnAccount, 0); err != nil {
 		return err
 	}
-	return fail(s.update(ctx, actor, func(tx *auditedTx) error {
+	return fail(s.changePeople(ctx, actor, func(tx *auditedTx) error {
 		n, err := tx.Exec(ctx, deletePasskey, actor.ID, passkeyID)
 		if err != nil {
 			return err

@@ -87,9 +87,10 @@ type changeTx struct {
 	revision int64
 }
 
-// change runs fn in a transaction by actor that raises the change stamp, and has the resolvers of this process look at once.
+// change runs fn in a transaction by actor, who still must be what they were when their request came in (see changePeople): a body may be hours behind its
+// headers. It raises the change stamp, and has the resolvers of this process look at once.
 func (s *Store) change(ctx context.Context, actor *Actor, fn func(changeTx) error) error {
-	err := s.update(ctx, actor, func(tx *auditedTx) error {
+	err := s.changePeople(ctx, actor, func(tx *auditedTx) error {
 		n, err := tx.Exec(ctx, bumpDirectory)
 		if err != nil {
 			return err

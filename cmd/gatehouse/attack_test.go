@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -763,4 +764,61 @@ func TestChangesCountAtOnce(t *testing.T) {
 	boss.want(409, http.MethodPost, fmt.Sprintf("/api/v1/users/%d/disable", admin.ID), "")
 	boss.want(409, http.MethodPatch, fmt.Sprintf("/api/v1/users/%d", admin.ID), `{"role":"User"}`)
 	boss.want(409, http.MethodDelete, fmt.Sprintf("/api/v1/users/%d", admin.ID), "")
+}
+
+// heldBack is a body of which the server gets nothing before it asks for it, by when it has let the request in.
+type heldBack struct {
+	io.Reader
+	meanwhile func()
+}
+
+func (h *heldBack) Read(p []byte) (int, error) {
+	if h.meanwhile != nil {
+		h.meanwhile()
+		h.meanwhile = nil
+	}
+	return h.Reader.Read(p)
+}
+
+// TestBodyAfterRightsAreGone begins a request with the rights of a CompanyAdmin and ends it without them.
+func TestBodyAfterRightsAreGone(t *testing.T) {
+	p := startPeople(t, nil)
+	alpha := p.company("Alpha")
+	slow := *p.http
+	transport, ok := p.http.Transport.(*http.Transport)
+	if !ok {
+		t.Fatalf("the client's transport is a %T", p.http.Transport)
+	}
+	transport = transport.Clone()
+	transport.ExpectContinueTimeout = time.Minute
+	slow.Transport = transport
+	for what, c := range map[string]struct {
+		lose func(*authsvc.User)
+		want int
+	}{
+		"nothing happens": {func(*authsvc.User) {}, 201},
+		"disabled":        {func(u *authsvc.User) { must(p.store.DisableUser(t.Context(), localActor(), u.ID)) }, 401},
+		"demoted": {func(u *authsvc.User) {
+			must(p.store.SetMembership(t.Context(), localActor(), u.ID, authsvc.Grant{CompanyID: alpha.ID, Role: authsvc.RoleUser}))
+		}, 409},
+	} {
+		u := p.person("", authsvc.RoleCompanyAdmin, alpha.ID)
+		token := p.signIn(&u).want(201, http.MethodPost, "/api/v1/me/tokens", jsonOf(map[string]any{
+			"name": "x", "scopes": []string{"read", "manage"}, "expires": time.Now().Add(time.Hour),
+		})).text("token")
+		asked := false
+		body := &heldBack{strings.NewReader(`{"scopes":["read"]}`), func() { asked = true; c.lose(&u) }}
+		r := must(http.NewRequestWithContext(t.Context(), http.MethodPost, fmt.Sprintf("%s/api/v1/companies/%d/keys", p.base(), alpha.ID), body))
+		for name, value := range map[string]string{"Authorization": "Bearer " + token, "Content-Type": "application/json", "Expect": "100-continue"} {
+			r.Header.Set(name, value)
+		}
+		resp := must(slow.Do(r))
+		text := must(io.ReadAll(resp.Body))
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		if resp.StatusCode != c.want || !asked {
+			t.Errorf("%s: %d, want %d (the body was asked for: %v): %s", what, resp.StatusCode, c.want, asked, text)
+		}
+	}
 }
