@@ -193,14 +193,14 @@ const (
 // ErrOldPassword is the answer to who wants a new password and does not give the old one, or gave a wrong one too often shortly before.
 var ErrOldPassword = event.FieldError("old_password", "is not your password; after several wrong tries further ones are refused for a while")
 
-// ChangeOwnPassword gives the actor a new password in place of the one that c was read with, and gives the new epoch: their sessions and tokens
-// have ended. CodeConflict when the password was changed meanwhile, ErrOldPassword during a pause.
+// ChangeOwnPassword gives the actor a new password in place of the one that c was read with, and gives the new epoch: their sessions and tokens,
+// personal ones too, have ended. CodeConflict when the password was changed meanwhile, ErrOldPassword during a pause.
 func (s *Store) ChangeOwnPassword(ctx context.Context, actor *Actor, c *Credential, newHash string) (epoch int64, err error) {
 	if err := actor.own(c.UserID, StageChangePassword); err != nil {
 		return 0, err
 	}
 	subject := ChangeSubject(c.UserID)
-	err = s.update(ctx, actor, func(tx *auditedTx) error {
+	err = s.changePeople(ctx, actor, func(tx *auditedTx) error {
 		// Asked again under the lock, so that no burst of guesses at one moment gets past the pause.
 		failures, until, err := s.lockout(ctx, tx, subject, LockoutPolicy{})
 		if err != nil {
@@ -221,6 +221,9 @@ func (s *Store) ChangeOwnPassword(ctx context.Context, actor *Actor, c *Credenti
 		if n == 0 {
 			return event.Errorf(event.CodeConflict, "the password was changed by somebody else at this moment: sign in again")
 		}
+		if _, err := tx.Exec(ctx, revokeTokens, millis(tx.now), c.UserID); err != nil {
+			return err
+		}
 		if err := tx.QueryRow(ctx, selectEpoch, c.UserID).Scan(&epoch); err != nil {
 			return err
 		}
@@ -229,23 +232,41 @@ func (s *Store) ChangeOwnPassword(ctx context.Context, actor *Actor, c *Credenti
 	return epoch, fail(err, "change the password")
 }
 
-// EndOwnSessions raises the actor's epoch, which ends all of their sessions and tokens at once, and gives the new one.
-func (s *Store) EndOwnSessions(ctx context.Context, actor *Actor, c *Credential) (epoch int64, err error) {
+// EndOwnSessions raises the actor's epoch, which ends all of their sessions and programs at once, and gives the new one. tokens: their personal tokens end too.
+func (s *Store) EndOwnSessions(ctx context.Context, actor *Actor, c *Credential, tokens bool) (epoch int64, err error) {
 	if err := actor.own(c.UserID, StageSecondFactor); err != nil {
 		return 0, err
 	}
-	err = s.update(ctx, actor, func(tx *auditedTx) error {
-		if _, err := tx.Exec(ctx, raiseEpoch, c.UserID); err != nil {
+	// Not by a session that somebody ends at this moment: it would go on in the new epoch.
+	err = s.changePeople(ctx, actor, func(tx *auditedTx) error {
+		if err := tx.endSessions(ctx, c.UserID, tokens); err != nil {
 			return err
 		}
 		if err := tx.QueryRow(ctx, selectEpoch, c.UserID).Scan(&epoch); err != nil {
 			return err
 		}
 		e := c.Entry("session.end")
-		e.Detail = "signed out everywhere"
+		e.Detail = signedOut("signed out everywhere", tokens)
 		return tx.record(ctx, e)
 	})
 	return epoch, fail(err, "sign out everywhere")
+}
+
+// endSessions ends a person's sessions and programs, and their personal tokens where that is asked for.
+func (tx *auditedTx) endSessions(ctx context.Context, userID uint32, tokens bool) error {
+	if _, err := tx.Exec(ctx, raiseEpoch, userID); err != nil || !tokens {
+		return err
+	}
+	_, err := tx.Exec(ctx, revokeTokens, millis(tx.now), userID)
+	return err
+}
+
+// signedOut is what the trail says of it.
+func signedOut(how string, tokens bool) string {
+	if tokens {
+		return how + ", personal tokens too"
+	}
+	return how
 }
 
 // own fails unless the actor is the person and has come at least so far in signing in. It is for the few things that are needed before that is done.

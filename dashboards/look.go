@@ -94,7 +94,7 @@ func notice(done string) string {
 	case "name":
 		return "Your name is changed."
 	case "password":
-		return "Your password is changed. Your other sessions and the programs that were signed in for you have ended."
+		return "Your password is changed. Your other sessions, the programs that were signed in for you and your personal tokens have ended."
 	case "linked":
 		return "Your account is linked. From now on you sign in with the identity provider."
 	case "unlinked":

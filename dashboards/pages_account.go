@@ -96,6 +96,15 @@ func passwordForm(present bool) form {
 	return f
 }
 
+// withTokens is chosen by who wants their personal tokens to end too.
+const withTokens = "tokens"
+
+func endAllForm() form {
+	return form{Name: "end-all", Action: "/account/sessions/end-all", Button: "Sign out everywhere else", Quiet: true, Fields: []field{
+		{Name: "with", Label: "Besides other browsers and programs", Type: "checks", Options: []option{{withTokens, "revoke my personal access tokens too", false}}},
+	}}
+}
+
 // account is what an account page shows, before its forms are made.
 type account struct {
 	user       authsvc.User
@@ -152,7 +161,7 @@ func (v *visit) accountPage(a *account) accountPage {
 		Provider: v.pages.provider != "", Link: v.filled(form{Name: rows, Action: "/account/identities/link", Button: "Link an identity", Quiet: true}),
 		App: u.TOTP, Factor: u.SecondFactor(), CodesLeft: a.codes,
 		Passkey: passkeyPart{Password: !v.Recent() && u.Password, Anew: v.anewPart(u), Next: v.base() + "/account?done=passkey"},
-		EndAll:  v.filled(form{Name: rows, Action: "/account/sessions/end-all", Button: "Sign out everywhere else", Quiet: true}),
+		EndAll:  v.filled(endAllForm()),
 		Make:    v.filled(v.tokenForm(a.set)),
 	}
 	if v.wrong.form == rows {

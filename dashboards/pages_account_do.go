@@ -3,6 +3,7 @@ package dashboards
 import (
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,7 +102,9 @@ func endSession(v *visit) error {
 	return v.done(v.pages.signin.EndSession(v.ctx, v.Actor(), v.given("id")), "session", "sessions")
 }
 
-func endSessions(v *visit) error { return v.done(v.SignOutEverywhere(), "sessions", "sessions") }
+func endSessions(v *visit) error {
+	return v.done(v.SignOutEverywhere(slices.Contains(v.form["with"], withTokens)), "sessions", "sessions")
+}
 
 func endProgram(v *visit) error {
 	return v.done(v.pages.store.EndFamily(v.ctx, v.Actor(), v.given("id")), "program", "programs")

@@ -261,6 +261,12 @@ func TestAccountTables(t *testing.T) {
 		t.Error("a token without a name")
 	}
 	a.get("/account").send("/account/tokens", "name", "weekly").want("/account/tokens", 200, "It is shown only now")
+	a.get("/account").send("/account/sessions/end-all").want("/account?done=sessions", 200, "weekly")
+	a.send("/account/sessions/end-all", "with", "tokens").want("/account?done=sessions", 200)
+	if strings.Contains(words(a.doc), "weekly") {
+		t.Error("the token outlived what was to end it")
+	}
+	a.send("/account/tokens", "name", "weekly").want("/account/tokens", 200, "It is shown only now")
 	id = a.get("/account").want("/account", 200, "weekly", "read").fields("/account/tokens/revoke").Get("id")
 	bob.do(http.MethodPost, "/account/tokens/revoke", url.Values{"csrf_token": {token}, "id": {id}}).want("/account/tokens/revoke", 404)
 	a.get("/account").want("/account", 200, "weekly")

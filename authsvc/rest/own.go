@@ -31,7 +31,7 @@ type ownPasswordBody struct {
 
 var ownRoutes = []route{
 	{method: http.MethodGet, path: "/api/v1/me", access: anyone, does: "Who is asking, and what they may do", answer: meView{}, run: me},
-	{method: http.MethodPost, path: "/api/v1/me/password", access: begun, does: "Change your password; your other sessions and your tokens end", body: ownPasswordBody{}, run: ownPassword},
+	{method: http.MethodPost, path: "/api/v1/me/password", access: begun, does: "Change your password; your other sessions, your programs and your personal access tokens end", body: ownPasswordBody{}, run: ownPassword},
 	{method: http.MethodGet, path: "/api/v1/me/sessions", perm: authsvc.PermOwnAccount, does: "Your sessions", answer: list[websession.Info]{}, run: func(c *call) (any, error) {
 		rows, err := c.api.signin.Sessions().List(c.ctx, c.actor.ID)
 		if err != nil {

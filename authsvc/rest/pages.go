@@ -80,9 +80,9 @@ func (v *Visit) SignOut() error {
 	return err
 }
 
-// SignOutEverywhere ends all sessions and tokens of the person but this session.
-func (v *Visit) SignOutEverywhere() error {
-	return v.changed(v.call.api.signin.SignOutEverywhere(v.call.ctx, v.call.actor, v.Session()))
+// SignOutEverywhere ends all sessions of the person but this one, and their programs; with tokens, their personal tokens too.
+func (v *Visit) SignOutEverywhere(tokens bool) error {
+	return v.changed(v.call.api.signin.SignOutEverywhere(v.call.ctx, v.call.actor, v.Session(), tokens))
 }
 
 // ChangePassword is signin.Service.ChangePassword for the browser, which stays signed in.

@@ -50,6 +50,11 @@ type registerBody struct {
 	Password    string `json:"password"`
 }
 
+// everywhereBody says what ends besides sessions and programs.
+type everywhereBody struct {
+	Tokens bool `json:"tokens,omitempty"` // personal access tokens too
+}
+
 // messageView is a plain sentence.
 type messageView struct {
 	Message string `json:"message"`
@@ -67,17 +72,10 @@ var signInRoutes = []route{
 	}},
 	{method: http.MethodPost, path: "/api/v1/auth/second-factor", access: begun, does: "Give the second factor", body: proofBody{}, answer: stageView{}, run: giveFactor},
 	{method: http.MethodPost, path: "/api/v1/auth/sign-out", access: begun, does: "Sign out: a browser, or the program whose access token is sent", run: signOut},
-	{method: http.MethodPost, path: "/api/v1/auth/sign-out-everywhere", access: member, perm: authsvc.PermOwnAccount, does: "End all of your sessions and tokens but this session", run: func(c *call) (any, error) {
-		own, err := c.own()
-		if err != nil {
-			return nil, err
-		}
-		if err := c.api.signin.SignOutEverywhere(c.ctx, c.actor, own); err != nil {
-			return nil, err
-		}
-		c.api.sessions.SetCookie(c.w, c.session)
-		return nil, nil
-	}},
+	{
+		method: http.MethodPost, path: "/api/v1/auth/sign-out-everywhere", access: member, perm: authsvc.PermOwnAccount, body: everywhereBody{},
+		does: "End all of your sessions but this one, sign out your programs and, with tokens, revoke your personal access tokens", run: signOutEverywhere,
+	},
 	{method: http.MethodPost, path: "/api/v1/auth/register", access: apart, does: "Ask for an account, where that is allowed", body: registerBody{}, answer: messageView{}, status: http.StatusAccepted, run: register},
 }
 
@@ -170,6 +168,22 @@ func signOut(c *call) (any, error) {
 	}
 	c.session.Options.MaxAge = -1
 	return nil, c.api.sessions.Save(c.r, c.w, c.session)
+}
+
+func signOutEverywhere(c *call) (any, error) {
+	own, err := c.own()
+	if err != nil {
+		return nil, err
+	}
+	var b everywhereBody
+	if err := c.body(&b); err != nil {
+		return nil, err
+	}
+	if err := c.api.signin.SignOutEverywhere(c.ctx, c.actor, own, b.Tokens); err != nil {
+		return nil, err
+	}
+	c.api.sessions.SetCookie(c.w, c.session)
+	return nil, nil
 }
 
 // endTokens ends the sign-in of the program that asks.

@@ -15,8 +15,8 @@ import (
 // maxNamedCompanies bounds the companies whose names may not be somebody's password.
 const maxNamedCompanies = 20
 
-// ChangePassword gives the actor a new password in the place of the old one, which must be given. All of their sessions and tokens end; session,
-// which may be nil, goes on under a new id, and its cookie has to be set.
+// ChangePassword gives the actor a new password in the place of the old one, which must be given. All of their sessions and tokens end, personal ones too;
+// session, which may be nil, goes on under a new id, and its cookie has to be set.
 //
 // Who has no password yet gives no old one, and must have signed in shortly before: else it is ErrProveAnew.
 //
@@ -134,14 +134,14 @@ func (s *Service) SignOut(ctx context.Context, actor *authsvc.Actor, session *we
 	return s.recordOwn(ctx, actor, "session.sign_out", session.Ref())
 }
 
-// SignOutEverywhere ends all sessions and tokens of the actor but personal access tokens. keep, which may be nil, goes on under a new id, and its cookie
-// has to be set.
-func (s *Service) SignOutEverywhere(ctx context.Context, actor *authsvc.Actor, keep *websession.Session) error {
+// SignOutEverywhere ends all sessions and programs of the actor, with tokens their personal access tokens too. keep, which may be nil, goes on under a new
+// id, and its cookie has to be set.
+func (s *Service) SignOutEverywhere(ctx context.Context, actor *authsvc.Actor, keep *websession.Session, tokens bool) error {
 	c, err := s.store.CredentialOfID(ctx, actor.ID)
 	if err != nil {
 		return err
 	}
-	epoch, err := s.store.EndOwnSessions(ctx, actor, &c)
+	epoch, err := s.store.EndOwnSessions(ctx, actor, &c, tokens)
 	if err != nil {
 		return err
 	}

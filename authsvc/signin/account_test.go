@@ -190,6 +190,25 @@ func TestRequiredFactor(t *testing.T) {
 	})
 }
 
+// token makes a personal token of the session's person, and tells whether it counts.
+func (s *server) token(t testing.TB, session *websession.Session) (lives func() bool) {
+	t.Helper()
+	_, secret, err := s.store.CreatePersonalToken(t.Context(), s.actor(t, session), authsvc.NewPersonalToken{
+		Name: "x", Scopes: authsvc.ScopeRead, Expires: s.clk.now().Add(24 * time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() bool {
+		t.Helper()
+		_, err := s.store.PersonalActor(t.Context(), secret, authsvc.Claim{})
+		if err != nil && !errors.Is(err, authsvc.ErrToken) {
+			t.Fatal(err)
+		}
+		return err == nil
+	}
+}
+
 func TestChangePassword(t *testing.T) {
 	each(t, func(t *testing.T, databaseURL string) {
 		ctx, clk := t.Context(), newClock()
@@ -221,9 +240,12 @@ func TestChangePassword(t *testing.T) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		id := session.ID()
+		id, lives := session.ID(), s.token(t, session)
 		if err := s.ChangePassword(ctx, a, session, good, better); err != nil {
 			t.Fatal(err)
+		}
+		if lives() {
+			t.Error("a personal token outlives the password")
 		}
 		if got := s.lastEntry(t); got != "password.change success person alice: " {
 			t.Errorf("the trail says %q", got)
@@ -316,17 +338,31 @@ func TestSignOut(t *testing.T) {
 		}
 		ended(three, "ended from the list")
 		four, _ := s.mustSignIn(t, "alice", good)
-		if err := s.SignOutEverywhere(ctx, a, two); err != nil {
+		lives, bobs := s.token(t, four), s.token(t, bob)
+		if err := s.SignOutEverywhere(ctx, a, two, false); err != nil {
 			t.Fatal(err)
 		}
 		ended(four, "signed out everywhere")
+		if !lives() {
+			t.Error("a personal token ended without having been asked for")
+		}
+		// A session that ended at this moment does not go on because it says so.
+		if err := s.SignOutEverywhere(ctx, a, four, false); event.ErrorCode(err) != event.CodeConflict {
+			t.Errorf("by a session that has ended: %v", err)
+		}
 		a = s.actor(t, two) // the own one goes on
-		if err := s.SignOutEverywhere(ctx, a, nil); err != nil {
+		if err := s.SignOutEverywhere(ctx, a, nil, true); err != nil {
 			t.Fatal(err)
 		}
 		ended(two, "here too")
+		if lives() || !bobs() {
+			t.Errorf("after all: own token %v, another's %v", lives(), bobs())
+		}
+		if got := s.lastEntry(t); got != "session.end success person alice: signed out everywhere, personal tokens too" {
+			t.Errorf("the trail says %q", got)
+		}
 		s.actor(t, bob)
-		if err := s.SignOutEverywhere(ctx, &authsvc.Actor{Kind: authsvc.ActorNobody}, nil); err == nil {
+		if err := s.SignOutEverywhere(ctx, &authsvc.Actor{Kind: authsvc.ActorNobody}, nil, false); err == nil {
 			t.Error("nobody signs out everywhere")
 		}
 	})
