@@ -18,6 +18,8 @@ type Claim struct {
 	Agent        string
 	RequestID    string
 	Via          string // which session or token, by a name that is no secret
+
+	personal bool // a personal token, which stands for whatever second factor its person has at this moment, and for none where they have none
 }
 
 // One statement, since every request waits for it: a row for the person, then one for each membership, with company 0 for the former.
@@ -34,7 +36,7 @@ UNION ALL SELECT '', m.role, 0, 0, '', 0, 0, 0, '', m.company_id FROM membership
 func (s *Store) ActorFor(ctx context.Context, userID uint32, claim Claim) (*Actor, error) {
 	a := &Actor{
 		Kind: ActorPerson, ID: userID, Scopes: claim.Scopes, Members: map[uint32]Role{},
-		Address: claim.Address, Agent: claim.Agent, RequestID: claim.RequestID, Via: claim.Via,
+		Address: claim.Address, Agent: claim.Agent, RequestID: claim.RequestID, Via: claim.Via, token: claim.personal,
 	}
 	active, err := s.loadActor(ctx, s.db, a, claim)
 	if err != nil {
@@ -70,7 +72,8 @@ func (s *Store) loadActor(ctx context.Context, q querier, a *Actor, claim Claim)
 			continue
 		}
 		a.Name, a.Role, a.Epoch, active = name, role, epoch, isActive
-		a.Stage = stageOf(mustChange && !claim.Vouched, totp || passkeys > 0, mfaRequired(policy, setting), claim.SecondFactor)
+		hasFactor := totp || passkeys > 0
+		a.Stage = stageOf(mustChange && !claim.Vouched, hasFactor, mfaRequired(policy, setting), claim.SecondFactor || claim.personal && hasFactor)
 	}
 	return active, rows.Err()
 }

@@ -276,6 +276,8 @@ func (a *Actor) own(userID uint32, stage Stage) error {
 		return a.stageError()
 	case a.Stage == StageDone:
 		return a.Require(PermOwnAccount, 0)
+	case !a.Scopes.Has(rowOf(PermOwnAccount).Scope):
+		return a.forbidden(PermOwnAccount)
 	}
 	return nil
 }

@@ -74,6 +74,14 @@ func (s *Store) CreatePersonalToken(ctx context.Context, actor *Actor, n NewPers
 	t := PersonalToken{Name: name, Prefix: token.Personal.Prefix(secret), Scopes: n.Scopes, Created: now.Truncate(time.Millisecond).UTC(), Expires: n.Expires.UTC()}
 	// A reset at this moment ends all tokens: none may come after it by the right of before.
 	err = s.changePeople(ctx, actor, func(tx *auditedTx) error {
+		// Somebody for whom an identity provider vouches may lack here what a token needs: none is made that would be refused.
+		by := &Actor{Kind: ActorPerson, ID: actor.ID, Members: map[uint32]Role{}}
+		if _, err := s.loadActor(ctx, tx, by, Claim{personal: true}); err != nil {
+			return err
+		}
+		if by.Stage != StageDone {
+			return by.stageError()
+		}
 		var have int
 		if err := tx.QueryRow(ctx, countPersonal, actor.ID, millis(now)).Scan(&have); err != nil {
 			return err
@@ -151,7 +159,8 @@ func (s *Store) RevokePersonalToken(ctx context.Context, actor *Actor, tokenID u
 }
 
 // PersonalActor gives the person of a personal token, limited to its scopes, and notes its use. Whatever is wrong with it, or with the
-// person, is ErrToken. A second factor was given when the token was made.
+// person, is ErrToken. Somebody who has something left to do first, such as to set up a second factor that is required by now, is told that: a
+// token is no way to do it.
 func (s *Store) PersonalActor(ctx context.Context, secret string, claim Claim) (*Actor, error) {
 	if !token.Personal.WellFormed(secret) {
 		return nil, ErrToken
@@ -171,7 +180,7 @@ func (s *Store) PersonalActor(ctx context.Context, secret string, claim Claim) (
 	if expires <= millis(now) {
 		return nil, ErrToken
 	}
-	claim.Epoch, claim.SecondFactor, claim.Scopes, claim.Via = 0, true, storedScopes(scopes), "token "+token.Personal.Prefix(secret)
+	claim.Epoch, claim.personal, claim.Scopes, claim.Via = 0, true, storedScopes(scopes), "token "+token.Personal.Prefix(secret)
 	actor, err := s.ActorFor(ctx, userID, claim)
 	if event.ErrorCode(err) == event.CodeUnauthorized {
 		return nil, ErrToken
@@ -179,7 +188,9 @@ func (s *Store) PersonalActor(ctx context.Context, secret string, claim Claim) (
 	if err != nil {
 		return nil, err
 	}
-	actor.token = true
+	if actor.Stage != StageDone {
+		return nil, actor.stageError()
+	}
 	if used == nil || millis(now)-*used >= noteTokenUse.Milliseconds() {
 		err = s.db.Update(ctx, func(tx *reldb.Tx) error {
 			_, err := tx.Exec(ctx, notePersonal, millis(now), addressText(claim.Address), id)

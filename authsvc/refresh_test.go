@@ -232,4 +232,62 @@ func TestPersonalTokens(t *testing.T) {
 	})
 }
 
+// TestPersonalTokensNeedTheFactor: a token that was made without a second factor is no way around one that is required later.
+func TestPersonalTokensNeedTheFactor(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, clk := t.Context(), newClock()
+		s := open(authsvc.WithClock(clk.now))
+		ada := mustPerson(t, s, "ada", authsvc.RoleUser)
+		newToken := func(a *authsvc.Actor) (string, error) {
+			_, secret, err := s.CreatePersonalToken(ctx, a, authsvc.NewPersonalToken{Name: "x", Scopes: authsvc.AllScopes, Expires: clk.now().Add(time.Hour)})
+			return secret, err
+		}
+		secret, err := newToken(signedInAs(t, s, ada, false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := func(what string, code event.Code) {
+			t.Helper()
+			a, err := s.PersonalActor(ctx, secret, authsvc.Claim{})
+			if wantCode(t, what, err, code); err == nil && a.Stage != authsvc.StageDone {
+				t.Errorf("%s: stage %d", what, a.Stage)
+			}
+		}
+		want("at first", "")
+		if _, err := s.SetSetting(ctx, operator, "mfa_required", "true"); err != nil {
+			t.Fatal(err)
+		}
+		want("a factor is required, and there is none", event.CodeForbidden)
+		// An identity provider has asked for its own factor; ours is missing all the same.
+		vouched, err := s.ActorFor(ctx, ada.ID, authsvc.Claim{SecondFactor: true, Vouched: true, Scopes: authsvc.AllScopes})
+		if err != nil || vouched.Stage != authsvc.StageDone {
+			t.Fatal(vouched, err)
+		}
+		_, err = newToken(vouched)
+		wantCode(t, "a token that would be refused", err, event.CodeForbidden)
+		mustTOTP(t, s, clk, signedInAs(t, s, ada, false))
+		want("with a factor", "")
+		if err := s.RemoveTOTP(ctx, signedInAs(t, s, ada, true)); err != nil {
+			t.Fatal(err)
+		}
+		want("the factor is gone", event.CodeForbidden)
+		policy := authsvc.MFANotRequired
+		if _, err := s.UpdateUser(ctx, operator, ada.ID, authsvc.UserChange{MFAPolicy: &policy}); err != nil {
+			t.Fatal(err)
+		}
+		want("they are excepted", "")
+		// What was limited to reading does not set up a factor either, when that is all that is left to do.
+		policy = authsvc.MFARequired
+		if _, err := s.UpdateUser(ctx, operator, ada.ID, authsvc.UserChange{MFAPolicy: &policy}); err != nil {
+			t.Fatal(err)
+		}
+		reader, err := s.ActorFor(ctx, ada.ID, authsvc.Claim{Scopes: authsvc.ScopeRead})
+		if err != nil || reader.Stage != authsvc.StageSetUpFactor {
+			t.Fatal(reader, err)
+		}
+		_, err = s.BeginTOTP(ctx, reader, testSealer(t))
+		wantCode(t, "an app by a token to read", err, event.CodeForbidden)
+	})
+}
+
 var testAddress = netip.MustParseAddr("192.0.2.7")
