@@ -185,7 +185,8 @@ func (s *Store) Rehash(ctx context.Context, userID uint32, oldHash, newHash stri
 
 const (
 	// The hash is compared too: of two changes at one moment, the second would be by somebody who knew only the old password.
-	changeOwnHash = `UPDATE users SET password_hash = ?, must_change_password = 0, password_changed_at = ?, epoch = epoch + 1 WHERE id = ? AND password_hash = ?`
+	changeOwnHash = `UPDATE users SET password_hash = ?, must_change_password = 0, password_changed_at = ?, totp_pending = NULL, epoch = epoch + 1
+    WHERE id = ? AND password_hash = ?`
 	raiseEpoch    = `UPDATE users SET epoch = epoch + 1 WHERE id = ?`
 	selectEpoch   = `SELECT epoch FROM users WHERE id = ?`
 )

@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"errors"
 	"strconv"
+	"strings"
+	"time"
 
 	"gatehouse/authsvc/mfa"
 	"gatehouse/event"
@@ -39,8 +41,14 @@ func (a *Actor) ownEntry(action, detail string) Entry {
 // sealedRow is the row to which a person's sealed secret is bound.
 func sealedRow(userID uint32) string { return strconv.FormatUint(uint64(userID), 10) }
 
-// BeginTOTP makes a new secret for the actor's authenticator app. It counts once ConfirmTOTP has seen a code of it; until then an app that is
-// set up already goes on.
+// pendingTime is how long somebody may take from the QR code to the first code. Whoever finds the session later has to confirm who they are to begin anew.
+const pendingTime = 10 * time.Minute
+
+// pendingMark begins what is sealed of an app that is being set up: the time, and the session or token in which it was begun.
+const pendingMark = "v1"
+
+// BeginTOTP makes a new secret for the actor's authenticator app. It counts once ConfirmTOTP has seen a code of it, in the same session and within
+// pendingTime; until then an app that is set up already goes on.
 func (s *Store) BeginTOTP(ctx context.Context, actor *Actor, sealer *Sealer) (mfa.TOTP, error) {
 	if err := actor.own(actor.ID, StageSetUpFactor); err != nil {
 		return mfa.TOTP{}, err
@@ -49,11 +57,12 @@ func (s *Store) BeginTOTP(ctx context.Context, actor *Actor, sealer *Sealer) (mf
 	if err != nil {
 		return mfa.TOTP{}, fail(err, "set up an authenticator app")
 	}
-	sealed, err := sealer.Seal(PurposeTOTP, sealedRow(actor.ID), []byte(made.Secret()))
-	if err != nil {
-		return mfa.TOTP{}, fail(err, "set up an authenticator app")
-	}
 	err = s.changePeople(ctx, actor, func(tx *auditedTx) error {
+		plain := strings.Join([]string{pendingMark, strconv.FormatInt(millis(tx.now), 10), actor.Via, made.Secret()}, "|")
+		sealed, err := sealer.Seal(PurposeTOTP, sealedRow(actor.ID), []byte(plain))
+		if err != nil {
+			return err
+		}
 		n, err := tx.Exec(ctx, pendTOTP, sealed, actor.ID)
 		if err == nil && n == 0 {
 			return ErrNoSession // deleted in this moment
@@ -88,7 +97,7 @@ func openTOTP(sealer *Sealer, userID uint32, sealed string) (mfa.TOTP, error) {
 	return mfa.ReadTOTP(string(plain))
 }
 
-// PendingTOTP gives the secret that BeginTOTP made and nobody confirmed yet, to show it again.
+// PendingTOTP gives the secret that BeginTOTP made for this session and nobody confirmed yet, to show it again.
 func (s *Store) PendingTOTP(ctx context.Context, actor *Actor, sealer *Sealer) (mfa.TOTP, error) {
 	if err := actor.own(actor.ID, StageSetUpFactor); err != nil {
 		return mfa.TOTP{}, err
@@ -97,11 +106,28 @@ func (s *Store) PendingTOTP(ctx context.Context, actor *Actor, sealer *Sealer) (
 	if err != nil {
 		return mfa.TOTP{}, fail(err, "read an authenticator app")
 	}
-	if st.pending == "" {
+	t, err := openPending(sealer, actor, st.pending, s.now())
+	return t, fail(err, "read an authenticator app")
+}
+
+// openPending reads what BeginTOTP sealed. What another session began, or this one too long ago, is not there.
+func openPending(sealer *Sealer, actor *Actor, sealed string, now time.Time) (mfa.TOTP, error) {
+	if sealed == "" {
 		return mfa.TOTP{}, noPending()
 	}
-	t, err := openTOTP(sealer, actor.ID, st.pending)
-	return t, fail(err, "read an authenticator app")
+	plain, err := sealer.Open(PurposeTOTP, sealedRow(actor.ID), sealed)
+	if err != nil {
+		return mfa.TOTP{}, err
+	}
+	parts := strings.Split(string(plain), "|")
+	if len(parts) != 4 || parts[0] != pendingMark || parts[2] != actor.Via {
+		return mfa.TOTP{}, noPending()
+	}
+	begun, err := strconv.ParseInt(parts[1], 10, 64)
+	if err != nil || now.Sub(time.UnixMilli(begun)) >= pendingTime {
+		return mfa.TOTP{}, noPending()
+	}
+	return mfa.ReadTOTP(parts[3])
 }
 
 func noPending() error {
@@ -120,10 +146,7 @@ func (s *Store) ConfirmTOTP(ctx context.Context, actor *Actor, sealer *Sealer, c
 		if err != nil {
 			return err
 		}
-		if st.pending == "" {
-			return noPending()
-		}
-		app, err := openTOTP(sealer, actor.ID, st.pending)
+		app, err := openPending(sealer, actor, st.pending, tx.now)
 		if err != nil {
 			return err
 		}
@@ -131,7 +154,11 @@ func (s *Store) ConfirmTOTP(ctx context.Context, actor *Actor, sealer *Sealer, c
 		if !ok {
 			return event.FieldError("code", "is not the code that the app shows now; check that the clock of the device is right")
 		}
-		if _, err := tx.Exec(ctx, confirmTOTP, st.pending, step, actor.ID); err != nil {
+		sealed, err := sealer.Seal(PurposeTOTP, sealedRow(actor.ID), []byte(app.Secret()))
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, confirmTOTP, sealed, step, actor.ID); err != nil {
 			return err
 		}
 		if codes, err = firstCodes(ctx, tx, actor.ID); err != nil {

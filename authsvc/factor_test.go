@@ -173,6 +173,66 @@ func TestTOTP(t *testing.T) {
 	})
 }
 
+// TestHalfDoneTOTP: an app that is being set up belongs to the session that began it, for ten minutes, and to nobody who comes after a new password.
+func TestHalfDoneTOTP(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, clk := t.Context(), newClock()
+		s, sealer := open(authsvc.WithClock(clk.now)), testSealer(t)
+		ada := mustPerson(t, s, "ada", authsvc.RoleUser)
+		begin := func() (*authsvc.Actor, mfa.TOTP) {
+			t.Helper()
+			a := signedInAs(t, s, ada, false)
+			app, err := s.BeginTOTP(ctx, a, sealer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a, app
+		}
+		gone := func(what string, a *authsvc.Actor, app mfa.TOTP) {
+			t.Helper()
+			_, err := s.PendingTOTP(ctx, a, sealer)
+			wantCode(t, what+": shown", err, event.CodeConflict)
+			_, err = s.ConfirmTOTP(ctx, a, sealer, code(t, app, clk.now()))
+			wantCode(t, what+": confirmed", err, event.CodeConflict)
+			if left := signedInAs(t, s, ada, false); left.Stage != authsvc.StageDone {
+				t.Errorf("%s: the app counts", what)
+			}
+		}
+		a, app := begin()
+		other := *a
+		other.Via = "session 2"
+		gone("in another session", &other, app)
+		clk.add(10 * time.Minute)
+		gone("ten minutes later", a, app)
+
+		a, app = begin()
+		c, err := s.CredentialOfID(ctx, ada.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ChangeOwnPassword(ctx, a, &c, "$2a$04$another"); err != nil {
+			t.Fatal(err)
+		}
+		gone("after a new password", signedInAs(t, s, ada, false), app)
+		_, app = begin()
+		if _, _, err := s.ResetPassword(ctx, operator, ada.ID, goodPassword); err != nil {
+			t.Fatal(err)
+		}
+		exec(t, s, `UPDATE users SET must_change_password = 0`)
+		gone("after a reset", signedInAs(t, s, ada, false), app)
+
+		a, app = begin()
+		clk.add(10*time.Minute - time.Millisecond)
+		if _, err := s.ConfirmTOTP(ctx, a, sealer, code(t, app, clk.now())); err != nil {
+			t.Fatal(err)
+		}
+		clk.add(time.Minute)
+		if ok, err := s.UseTOTP(ctx, a, sealer, ada.ID, code(t, app, clk.now())); !ok || err != nil {
+			t.Errorf("the app that was set up: %v, %v", ok, err)
+		}
+	})
+}
+
 func TestRecoveryCodes(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
 		ctx, clk := t.Context(), newClock()

@@ -21,7 +21,7 @@ const (
 	disablePerson = `UPDATE users SET disabled_at = COALESCE(disabled_at, ?), epoch = epoch + 1 WHERE id = ?`
 	enablePerson  = `UPDATE users SET disabled_at = NULL WHERE id = ?`
 	approvePerson = `UPDATE users SET approved_at = ? WHERE id = ?`
-	resetHash     = `UPDATE users SET password_hash = ?, must_change_password = ?, password_changed_at = ?, epoch = epoch + 1 WHERE id = ?`
+	resetHash     = `UPDATE users SET password_hash = ?, must_change_password = ?, password_changed_at = ?, totp_pending = NULL, epoch = epoch + 1 WHERE id = ?`
 	resetFactors  = `UPDATE users SET totp_secret = NULL, totp_pending = NULL, totp_step = 0, epoch = epoch + 1 WHERE id = ?`
 	newRoleEpoch  = `UPDATE users SET epoch = epoch + 1 WHERE id = ?`
 	revokeTokens  = `UPDATE personal_tokens SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL`
