@@ -187,8 +187,8 @@ const (
 	// The hash is compared too: of two changes at one moment, the second would be by somebody who knew only the old password.
 	changeOwnHash = `UPDATE users SET password_hash = ?, must_change_password = 0, password_changed_at = ?, totp_pending = NULL, epoch = epoch + 1
     WHERE id = ? AND password_hash = ?`
-	raiseEpoch    = `UPDATE users SET epoch = epoch + 1 WHERE id = ?`
-	selectEpoch   = `SELECT epoch FROM users WHERE id = ?`
+	raiseEpoch  = `UPDATE users SET epoch = epoch + 1 WHERE id = ?`
+	selectEpoch = `SELECT epoch FROM users WHERE id = ?`
 )
 
 // ErrOldPassword is the answer to who wants a new password and does not give the old one, or gave a wrong one too often shortly before.

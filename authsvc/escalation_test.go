@@ -40,7 +40,7 @@ func mallory() authsvc.Identity { return identity("mallory") }
 var everyPermission = []authsvc.Permission{
 	authsvc.PermReadReports, authsvc.PermExport, authsvc.PermSQL, authsvc.PermDownloadAgent, authsvc.PermListCompanies, authsvc.PermCreateCompany,
 	authsvc.PermChangeCompany, authsvc.PermListPeople, authsvc.PermCreatePerson, authsvc.PermChangePerson, authsvc.PermDeletePerson, authsvc.PermGrantGlobal,
-	authsvc.PermSetMembership, authsvc.PermListKeys, authsvc.PermManageKeys, authsvc.PermReadSettings, authsvc.PermChangeSettings, authsvc.PermReadAudit,
+	authsvc.PermSetMembership, authsvc.PermEndSessions, authsvc.PermListKeys, authsvc.PermManageKeys, authsvc.PermReadSettings, authsvc.PermChangeSettings, authsvc.PermReadAudit,
 	authsvc.PermVerifyAudit, authsvc.PermReadErrors, authsvc.PermClearErrors,
 }
 

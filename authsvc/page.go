@@ -89,6 +89,24 @@ func (p Page) afterID(name string) (int64, error) {
 	return id, nil
 }
 
+// Part says which of n rows of a list that is held whole make the page: those from the first to before the last. Such pages are counted, so that rows may move
+// between them when the list changes meanwhile.
+func (p Page) Part(name string, n int) (first, last int, next string, err error) {
+	limit, err := p.size()
+	if err != nil {
+		return 0, 0, "", err
+	}
+	skip, err := p.afterID(name)
+	if err != nil {
+		return 0, 0, "", err
+	}
+	first = int(min(skip, int64(n)))
+	if last = min(first+limit, n); last < n {
+		next = cursorOf(name, strconv.Itoa(last))
+	}
+	return first, last, next, nil
+}
+
 // likeEscape is the character that patterns are escaped with.
 const likeEscape = "!"
 

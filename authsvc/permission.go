@@ -18,6 +18,7 @@ const (
 	PermDeletePerson   Permission = "people.delete"
 	PermGrantGlobal    Permission = "people.grant_global_role"
 	PermSetMembership  Permission = "memberships.set"
+	PermEndSessions    Permission = "sessions.end_all"
 	PermListKeys       Permission = "keys.list"
 	PermManageKeys     Permission = "keys.manage"
 	PermReadSettings   Permission = "settings.read"
@@ -65,10 +66,11 @@ var permissionTable = []permissionRow{
 	{PermChangeCompany, "rename, change, disable and enable companies", ScopeManage, Everywhere, Never, Never, Never},
 	{PermListPeople, "see people and their roles", ScopeManage, Everywhere, Companies, Companies, Never},
 	{PermCreatePerson, "create people", ScopeManage, Everywhere, Companies, Companies, Never},
-	{PermChangePerson, "change, approve, disable and enable people below them, reset their password and second factor, unlink their identities", ScopeManage, Everywhere, Companies, Companies, Never},
+	{PermChangePerson, "change, approve, disable and enable people below them, end their sessions, reset their password and second factor, unlink their identities", ScopeManage, Everywhere, Companies, Companies, Never},
 	{PermDeletePerson, "delete people", ScopeManage, Everywhere, Never, Never, Never},
 	{PermGrantGlobal, "make people GlobalAdmin or Admin, and take that away", ScopeManage, Everywhere, Never, Never, Never},
 	{PermSetMembership, "give people a role in a company, and take it away", ScopeManage, Everywhere, Companies, Companies, Never},
+	{PermEndSessions, "end everybody's sessions and tokens", ScopeManage, Everywhere, Never, Never, Never},
 	{PermListKeys, "see API keys and their use", ScopeManage, Everywhere, Companies, Companies, Never},
 	{PermManageKeys, "create, change, exchange, disable and revoke API keys", ScopeManage, Everywhere, Companies, Companies, Never},
 	{PermReadSettings, "see the settings", ScopeManage, Everywhere, Never, Never, Never},

@@ -134,7 +134,7 @@ func (v *visit) readAccount() (a account, err error) {
 	if a.codes, err = p.store.RecoveryCodesLeft(v.ctx, actor); err != nil {
 		return a, err
 	}
-	if a.sessions, err = p.sessions.List(v.ctx, actor.ID); err != nil {
+	if a.sessions, _, err = p.sessions.List(v.ctx, actor.ID, authsvc.Page{Limit: authsvc.MaxPage}); err != nil {
 		return a, err
 	}
 	if a.tokens, err = p.store.PersonalTokens(v.ctx, actor); err != nil {

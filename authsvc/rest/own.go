@@ -32,12 +32,16 @@ type ownPasswordBody struct {
 var ownRoutes = []route{
 	{method: http.MethodGet, path: "/api/v1/me", access: anyone, does: "Who is asking, and what they may do", answer: meView{}, run: me},
 	{method: http.MethodPost, path: "/api/v1/me/password", access: begun, does: "Change your password; your other sessions, your programs and your personal access tokens end", body: ownPasswordBody{}, run: ownPassword},
-	{method: http.MethodGet, path: "/api/v1/me/sessions", perm: authsvc.PermOwnAccount, does: "Your sessions", answer: list[websession.Info]{}, run: func(c *call) (any, error) {
-		rows, err := c.api.signin.Sessions().List(c.ctx, c.actor.ID)
+	{method: http.MethodGet, path: "/api/v1/me/sessions", perm: authsvc.PermOwnAccount, does: "Your sessions", answer: list[websession.Info]{}, params: pageParams, run: func(c *call) (any, error) {
+		page, err := c.page()
 		if err != nil {
 			return nil, err
 		}
-		return listOf(rows, itself, ""), nil
+		rows, next, err := c.api.signin.Sessions().List(c.ctx, c.actor.ID, page)
+		if err != nil {
+			return nil, err
+		}
+		return listOf(rows, itself, next), nil
 	}},
 	{method: http.MethodDelete, path: "/api/v1/me/sessions/{session}", perm: authsvc.PermOwnAccount, does: "End one of your sessions", run: func(c *call) (any, error) {
 		return nil, c.api.signin.EndSession(c.ctx, c.actor, mux.Vars(c.r)["session"])

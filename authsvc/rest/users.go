@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/websession"
 	"gatehouse/event"
 )
 
@@ -169,6 +170,15 @@ var userRoutes = []route{
 	{method: http.MethodPost, path: "/api/v1/users/{user}/reset-mfa", does: "Take away a person's second factors, so that they set up new ones", answer: userView{}, run: onUser(func(c *call, id uint32) (authsvc.User, error) {
 		return c.api.store.ResetMFA(c.ctx, c.actor, id)
 	})},
+	{method: http.MethodGet, path: "/api/v1/users/{user}/sessions", does: "A person's sessions", answer: list[websession.Info]{}, params: pageParams, run: sessionsOf},
+	{
+		method: http.MethodDelete, path: "/api/v1/users/{user}/sessions", body: everywhereBody{}, run: endSessionsOf,
+		does: "End all sessions of a person, sign out their programs and, with tokens, revoke their personal access tokens",
+	},
+	{
+		method: http.MethodPost, path: "/api/v1/sessions/end-all", perm: authsvc.PermEndSessions, body: everywhereBody{}, run: endEverybody,
+		does: "End the sessions of all people, your own too, sign out all programs and, with tokens, revoke all personal access tokens",
+	},
 	{method: http.MethodPut, path: "/api/v1/users/{user}/memberships/{company}", perm: authsvc.PermSetMembership, does: "Give a person a role in a company", body: roleBody{}, answer: userView{}, run: setMembership},
 	{method: http.MethodDelete, path: "/api/v1/users/{user}/memberships/{company}", perm: authsvc.PermSetMembership, does: "Take a person out of a company", run: removeMembership},
 }
@@ -314,6 +324,42 @@ func resetPassword(c *call) (any, error) {
 	view := viewUser(&u)
 	view.Password = made
 	return view, nil
+}
+
+func sessionsOf(c *call) (any, error) {
+	id, err := c.id("user")
+	if err != nil {
+		return nil, err
+	}
+	page, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	rows, next, err := c.api.signin.SessionsOf(c.ctx, c.actor, id, page)
+	if err != nil {
+		return nil, err
+	}
+	return listOf(rows, itself, next), nil
+}
+
+func endSessionsOf(c *call) (any, error) {
+	id, err := c.id("user")
+	if err != nil {
+		return nil, err
+	}
+	var b everywhereBody
+	if err := c.body(&b); err != nil {
+		return nil, err
+	}
+	return nil, c.api.signin.EndSessionsOf(c.ctx, c.actor, id, b.Tokens)
+}
+
+func endEverybody(c *call) (any, error) {
+	var b everywhereBody
+	if err := c.body(&b); err != nil {
+		return nil, err
+	}
+	return nil, c.api.store.SignOutEverybody(c.ctx, c.actor, b.Tokens)
 }
 
 // member gives the person and the company of a path.

@@ -148,6 +148,22 @@ func (s *Service) SignOutEverywhere(ctx context.Context, actor *authsvc.Actor, k
 	return s.keepOnly(ctx, actor.ID, keep, epoch)
 }
 
+// SessionsOf lists a page of the sessions of a person below the actor, as their own list shows them.
+func (s *Service) SessionsOf(ctx context.Context, actor *authsvc.Actor, userID uint32, page authsvc.Page) ([]websession.Info, string, error) {
+	if err := s.store.MaySignOut(ctx, actor, userID); err != nil {
+		return nil, "", err
+	}
+	return s.sessions.List(ctx, userID, page)
+}
+
+// EndSessionsOf ends all sessions and programs of a person below the actor, with tokens their personal access tokens too.
+func (s *Service) EndSessionsOf(ctx context.Context, actor *authsvc.Actor, userID uint32, tokens bool) error {
+	if _, err := s.store.SignOutUser(ctx, actor, userID, tokens); err != nil {
+		return err
+	}
+	return s.sessions.EndAll(ctx, userID, nil) // they count no more; there is no need to keep them
+}
+
 // EndSession ends one of the actor's own sessions, by the ref that the list shows. Another's is CodeNotFound.
 func (s *Service) EndSession(ctx context.Context, actor *authsvc.Actor, ref string) error {
 	if err := actor.Require(authsvc.PermOwnAccount, 0); err != nil {

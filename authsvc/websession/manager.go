@@ -219,17 +219,23 @@ type Info struct {
 	Agent    string    `json:"agent"`
 }
 
-// List gives a user's sessions, the last used first.
-func (m *Manager) List(ctx context.Context, userID uint32) ([]Info, error) {
+// List gives a page of a user's sessions, the last used first, and the cursor of the next. All that a person has are read: how many that can be,
+// the limits of signing in and the time that sessions live without use see to.
+func (m *Manager) List(ctx context.Context, userID uint32, page authsvc.Page) ([]Info, string, error) {
 	rows, err := m.rows.SessionsOf(ctx, userID, m.now())
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	first, last, next, err := page.Part("sessions", len(rows))
+	if err != nil {
+		return nil, "", err
+	}
+	rows = rows[first:last]
 	list := make([]Info, len(rows))
 	for i, r := range rows {
 		list[i] = Info{Ref: refOf(r.IDHash), Created: r.Created, LastSeen: r.LastSeen, Expires: r.Expires, Address: r.Address, Agent: r.Agent}
 	}
-	return list, nil
+	return list, next, nil
 }
 
 // EndByRef ends the session of a user that has the ref. One of another user, or of nobody, is CodeNotFound.

@@ -180,11 +180,18 @@ func TestLife(t *testing.T) {
 
 		// Lists and ends are the person's own.
 		second, other := signedIn(t, m, alice), signedIn(t, m, bob)
-		list, err := m.List(ctx, alice.ID)
+		list, _, err := m.List(ctx, alice.ID, authsvc.Page{})
 		if err != nil || len(list) != 2 || !slices.ContainsFunc(list, func(i websession.Info) bool {
 			return i.Ref == got.Ref() && i.Agent == "Browser/1.0" && i.Address == "192.0.2.1"
 		}) {
 			t.Errorf("list: %+v, %v", list, err)
+		}
+		one, next, err := m.List(ctx, alice.ID, authsvc.Page{Limit: 1})
+		if err != nil || len(one) != 1 || one[0] != list[0] || next == "" {
+			t.Errorf("first page: %+v, %q, %v", one, next, err)
+		}
+		if one, next, err = m.List(ctx, alice.ID, authsvc.Page{Limit: 1, Cursor: next}); err != nil || len(one) != 1 || one[0] != list[1] || next != "" {
+			t.Errorf("last page: %+v, %q, %v", one, next, err)
 		}
 		for _, i := range list {
 			if strings.Contains(got.ID(), i.Ref) {
@@ -221,7 +228,7 @@ func TestLife(t *testing.T) {
 		if err := m.Save(ctx, other); !errors.Is(err, authsvc.ErrNoSession) {
 			t.Errorf("saved after the sign-out: %v", err)
 		}
-		if list, err := m.List(ctx, bob.ID); err != nil || len(list) != 0 {
+		if list, _, err := m.List(ctx, bob.ID, authsvc.Page{}); err != nil || len(list) != 0 {
 			t.Errorf("after the sign-out: %+v, %v", list, err)
 		}
 	})
@@ -235,6 +242,8 @@ func TestEndsAtOnce(t *testing.T) {
 			"disabled":       func(u authsvc.User) error { _, err := p.store.DisableUser(ctx, operator, u.ID); return err },
 			"password reset": func(u authsvc.User) error { _, _, err := p.store.ResetPassword(ctx, operator, u.ID, ""); return err },
 			"factors reset":  func(u authsvc.User) error { _, err := p.store.ResetMFA(ctx, operator, u.ID); return err },
+			"signed out":     func(u authsvc.User) error { _, err := p.store.SignOutUser(ctx, operator, u.ID, false); return err },
+			"everybody":      func(authsvc.User) error { return p.store.SignOutEverybody(ctx, operator, false) },
 			"deleted":        func(u authsvc.User) error { return p.store.DeleteUser(ctx, operator, u.ID) },
 			"another role": func(u authsvc.User) error {
 				role := authsvc.RoleAdmin
@@ -254,7 +263,7 @@ func TestEndsAtOnce(t *testing.T) {
 				t.Fatalf("%s: %v", name, err)
 			}
 			gone(t, m, s.ID(), name)
-			if list, err := m.List(ctx, u.ID); err != nil || len(list) != 0 {
+			if list, _, err := m.List(ctx, u.ID, authsvc.Page{}); err != nil || len(list) != 0 {
 				t.Errorf("%s: the list shows %+v, %v", name, list, err)
 			}
 			// A sign-in that began before it, and ends after it, is too late.
@@ -310,7 +319,7 @@ func TestTimeouts(t *testing.T) {
 		// The last use is written once a minute, and when the address changes.
 		s = signedIn(t, m, u)
 		seen := func() websession.Info {
-			list, err := m.List(ctx, u.ID)
+			list, _, err := m.List(ctx, u.ID, authsvc.Page{})
 			if err != nil || len(list) == 0 {
 				t.Fatalf("%+v, %v", list, err)
 			}

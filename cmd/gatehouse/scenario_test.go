@@ -148,6 +148,8 @@ var scenarios = []scenario{
 	{"POST /api/v1/users/{user}/reset-mfa", "", "", "                              401   404   404   200    200   200    401      401     404"},
 	{"GET /api/v1/users/{user}/identities", "", "", "                              401   404   404   200    200   200    401      401     404"},
 	{"DELETE /api/v1/users/{user}/identities/{identity=none}", "", "", "           401   404   404   404    404   404    401      401     404"},
+	{"GET /api/v1/users/{user}/sessions", "", "", "                                401   404   404   200    200   200    401      401     404"},
+	{"DELETE /api/v1/users/{user}/sessions", "", `{"tokens":true}`, "              401   404   404   204    204   204    401      401     404"},
 	{"PUT /api/v1/users/{user}/memberships/{company}", "", asCompanyAdmin, "       401   404   403   200    200   200    401      401     403"},
 	{"DELETE /api/v1/users/{user}/memberships/{company}", "", "", "                401   404   403   204    204   204    401      401     403"},
 
@@ -184,6 +186,9 @@ var scenarios = []scenario{
 	{"GET /api/v1/errors", "", "", "                                               401   403   403   403    403   200    401      401     403"},
 	{"GET /api/v1/errors/{error}", "", "", "                                       401   403   403   403    403   200    401      401     403"},
 	{"DELETE /api/v1/errors", "before=2000-01-01T00:00:00Z", "", "                 401   403   403   403    403   200    401      401     403"},
+
+	// The last, as nobody is signed in after it.
+	{"POST /api/v1/sessions/end-all", "", "{}", "                                  401   403   403   403    403   204    401      401     403"},
 }
 
 // What the scenarios send.

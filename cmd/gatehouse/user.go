@@ -39,6 +39,7 @@ func newUserCommand(c *cli) *cobra.Command {
 	cmd.AddCommand(
 		newUserCreateCommand(c), newUserListCommand(c), newUserShowCommand(c), newUserUpdateCommand(c), newUserRoleCommand(c), member,
 		newUserApproveCommand(c), newUserDisableCommand(c), newUserEnableCommand(c), newUserDeleteCommand(c),
+		newUserSignOutCommand(c),
 		newUserResetPasswordCommand(c), newUserResetMFACommand(c), newUserIdentitiesCommand(c), newUserUnlinkCommand(c),
 	)
 	return cmd

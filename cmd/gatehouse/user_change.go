@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -81,6 +82,48 @@ func newUserEnableCommand(c *cli) *cobra.Command {
 			u, err := store.EnableUser(cmd.Context(), localActor(), u.ID)
 			return u, u.Username + " is enabled.", err
 		})
+}
+
+func newUserSignOutCommand(c *cli) *cobra.Command {
+	var everybody, tokens bool
+	one := c.userCommand("sign-out USER|--all", "End a person's sessions, or everybody's", 1,
+		func(cmd *cobra.Command, store *authsvc.Store, u authsvc.User, _ []string) (authsvc.User, string, error) {
+			u, err := store.SignOutUser(cmd.Context(), localActor(), u.ID, tokens)
+			return u, u.Username + " is signed out everywhere.", err
+		})
+	signOut := one.RunE
+	one.Args = func(cmd *cobra.Command, args []string) error {
+		if everybody && len(args) > 0 {
+			return usageError{errors.New("give a person or --all, not both")}
+		}
+		if everybody {
+			return nil
+		}
+		return exactArgs(1)(cmd, args)
+	}
+	one.RunE = func(cmd *cobra.Command, args []string) error {
+		if !everybody {
+			return signOut(cmd, args)
+		}
+		return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
+			if err := store.SignOutEverybody(cmd.Context(), localActor(), tokens); err != nil {
+				return err
+			}
+			if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+				return printJSON(cmd.OutOrStdout(), map[string]bool{"signed_out": true})
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "Everybody is signed out.")
+			return err
+		})
+	}
+	one.Long = `End a person's sessions at once, wherever they are signed in, and sign out their programs; with
+--tokens revoke their personal access tokens too. They can sign in again. With --all, do it for all
+people. API keys go on.`
+	one.Example = `  gatehouse user sign-out ada --tokens
+  gatehouse user sign-out --all`
+	one.Flags().BoolVar(&everybody, "all", false, "sign out all people")
+	one.Flags().BoolVar(&tokens, "tokens", false, "revoke personal access tokens too")
+	return one
 }
 
 func newUserDeleteCommand(c *cli) *cobra.Command {

@@ -117,6 +117,24 @@ func TestUserCommands(t *testing.T) {
 		}
 		sh.ok(nil, "user", "delete", "eve")
 
+		before, err := store.CredentialOf(ctx, "ada")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := sh.ok(nil, "user", "sign-out", "ada", "--tokens"); !strings.Contains(text, "ada is signed out") {
+			t.Errorf("%s", text)
+		}
+		sh.ok(nil, "user", "sign-out", "--all")
+		var all map[string]bool
+		if sh.ok(&all, "user", "sign-out", "--all", "--json"); !all["signed_out"] {
+			t.Errorf("%v", all)
+		}
+		if after, err := store.CredentialOf(ctx, "ada"); err != nil || after.Epoch != before.Epoch+3 {
+			t.Errorf("epoch %d after %d, %v", after.Epoch, before.Epoch, err)
+		}
+		sh.fails(2, []string{"not both"}, "user", "sign-out", "ada", "--all")
+		sh.fails(2, []string{"want 1 arguments"}, "user", "sign-out")
+
 		sh.fails(1, []string{"last active GlobalAdmin"}, "user", "disable", "root2")
 		sh.fails(1, []string{"last active GlobalAdmin"}, "user", "role", "root2", "User")
 		sh.fails(1, []string{"last active GlobalAdmin"}, "user", "delete", "root2")
