@@ -74,6 +74,27 @@ func TestRank(t *testing.T) {
 			}
 		}
 
+		// A second factor may be asked for by whoever is above; not to ask for it any more is for who may change the settings.
+		for _, c := range []struct {
+			by       authsvc.User
+			from, to authsvc.MFAPolicy
+			code     event.Code
+		}{
+			{chief, authsvc.MFAInherit, authsvc.MFARequired, ""},
+			{chief, authsvc.MFARequired, authsvc.MFARequired, ""},
+			{chief, authsvc.MFARequired, authsvc.MFAInherit, event.CodeForbidden},
+			{op, authsvc.MFARequired, authsvc.MFAInherit, event.CodeForbidden},
+			{op, authsvc.MFARequired, authsvc.MFANotRequired, event.CodeForbidden},
+			{op, authsvc.MFAInherit, authsvc.MFANotRequired, event.CodeForbidden},
+			{op, authsvc.MFANotRequired, authsvc.MFAInherit, ""},
+			{global, authsvc.MFARequired, authsvc.MFAInherit, ""},
+		} {
+			exec(t, s, `UPDATE users SET mfa_policy = ? WHERE id = ?`, string(c.from), user.ID)
+			_, err := s.UpdateUser(ctx, as(t, s, c.by), user.ID, authsvc.UserChange{MFAPolicy: &c.to})
+			wantCode(t, fmt.Sprintf("%s to %s by %s", c.from, c.to, c.by.Username), err, c.code)
+		}
+		exec(t, s, `UPDATE users SET mfa_policy = 'inherit'`)
+
 		// Memberships: in one's own company always within rank, and nothing above oneself.
 		for _, c := range []struct {
 			what string

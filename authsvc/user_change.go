@@ -125,6 +125,9 @@ func (a *Actor) mayUpdate(u *User, c UserChange) error {
 	if a.is(u.ID) {
 		return notAbove()
 	}
+	if u.MFAPolicy == MFARequired { // somebody has decided so: no administrator of a company takes it back
+		return a.Require(PermChangeSettings, 0)
+	}
 	return a.mayExempt(*c.MFAPolicy)
 }
 
