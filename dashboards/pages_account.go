@@ -160,7 +160,7 @@ func (v *visit) accountPage(a *account) accountPage {
 		Password: passwordPage{v.filled(passwordForm(u.Password)), policyWords(a.set), u.Username}, HasPassword: u.Password,
 		Provider: v.pages.provider != "", Link: v.filled(form{Name: rows, Action: "/account/identities/link", Button: "Link an identity", Quiet: true}),
 		App: u.TOTP, Factor: u.SecondFactor(), CodesLeft: a.codes,
-		Passkey: passkeyPart{Password: !v.Recent() && u.Password, Anew: v.anewPart(u), Next: v.base() + "/account?done=passkey"},
+		Passkey: passkeyPart{Password: !v.Recent() && u.Password, Code: !v.Recent() && u.Password && u.SecondFactor(), Anew: v.anewPart(u), Next: v.base() + "/account?done=passkey"},
 		EndAll:  v.filled(endAllForm()),
 		Make:    v.filled(v.tokenForm(a.set)),
 	}

@@ -99,10 +99,16 @@ func endSession(v *visit) error {
 	if v.given("id") == v.Session().Ref() {
 		return doLogout(v)
 	}
+	if ok, err := v.confirmed("End the session"); !ok {
+		return err
+	}
 	return v.done(v.pages.signin.EndSession(v.ctx, v.Actor(), v.given("id")), "session", "sessions")
 }
 
 func endSessions(v *visit) error {
+	if ok, err := v.confirmed("Sign out everywhere else"); !ok {
+		return err
+	}
 	return v.done(v.SignOutEverywhere(slices.Contains(v.form["with"], withTokens)), "sessions", "sessions")
 }
 

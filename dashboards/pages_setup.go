@@ -20,6 +20,7 @@ type setUpPage struct {
 // passkeyPart is what the script for passkeys works with.
 type passkeyPart struct {
 	Password bool   // has to be given
+	Code     bool   // the same, of the second factor
 	Anew     string // where to confirm first who they are; empty: nowhere
 	Next     string
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/net/html"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/mfa"
 	"gatehouse/dashboards"
 )
 
@@ -301,6 +302,39 @@ func TestConfirm(t *testing.T) {
 	b.send("/logout")
 	b.login("ann", good).want("/login", 401)
 	b.login("ann", better).want("/", 200)
+}
+
+// TestConfirmWithFactor: who has a second factor gives a code of it besides, also to end other sessions.
+func TestConfirmWithFactor(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.person(t, "ann")
+	s.at(-40 * time.Minute)
+	b := s.browser(t)
+	b.login("ann", good)
+	b.get("/account").send("/login/set-up/app", "confirm_password", good).send("/login/set-up/app", "confirm_password", good)
+	app, err := mfa.ReadTOTP(b.secret())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := func() string {
+		code, err := app.Code(s.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return code
+	}
+	b.send("/login/set-up", "code", now())
+	s.at(-20 * time.Minute)
+	b = s.browser(t)
+	b.login("ann", good).send("/login/second-factor", "code", now()).want("/", 200)
+	s.at(0)
+	b.get("/account").send("/account/sessions/end-all", "with", "tokens").want("/account/sessions/end-all", 200, "Give your password", "recovery code")
+	b.send("/account/sessions/end-all", "confirm_password", good, "confirm_code", "000000").want("/account/sessions/end-all", 400)
+	if b.problem("confirm_code") == "" {
+		t.Error("a wrong code is not told")
+	}
+	b.send("/account/sessions/end-all", "confirm_password", good, "confirm_code", now()).want("/account?done=sessions", 200)
 }
 
 // TestRegister: the same sentence whether the name is free or not, and nothing where registration is off.

@@ -10,9 +10,10 @@ import (
 	"gatehouse/event"
 )
 
-// confirmBody is the password of whoever signed in some time ago.
+// confirmBody is by what whoever signed in some time ago confirms that it is them.
 type confirmBody struct {
 	Password string `json:"password,omitempty"`
+	Code     string `json:"code,omitempty"` // where they have a second factor
 }
 
 type codeBody struct {
@@ -96,7 +97,7 @@ func confirmed(act func(*call) (any, error)) func(*call) (any, error) {
 		if err := c.body(&b); err != nil {
 			return nil, err
 		}
-		if err := c.recent(b.Password); err != nil {
+		if err := c.recent(b); err != nil {
 			return nil, err
 		}
 		return act(c)
@@ -115,7 +116,7 @@ func (c *call) mayBegin() error {
 	if err := c.actor.Require(authsvc.PermOwnAccount, 0); err != nil {
 		return err
 	}
-	return c.recent(b.Password)
+	return c.recent(b)
 }
 
 func beginApp(c *call) (any, error) {

@@ -73,7 +73,7 @@ func (c *call) unlink(userID uint32) error {
 		return err
 	}
 	if c.actor.Kind == authsvc.ActorPerson && c.actor.ID == userID {
-		if err := c.recent(b.Password); err != nil {
+		if err := c.recent(b); err != nil {
 			return err
 		}
 	}

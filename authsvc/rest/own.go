@@ -43,9 +43,9 @@ var ownRoutes = []route{
 		}
 		return listOf(rows, itself, next), nil
 	}},
-	{method: http.MethodDelete, path: "/api/v1/me/sessions/{session}", perm: authsvc.PermOwnAccount, does: "End one of your sessions", run: func(c *call) (any, error) {
+	{method: http.MethodDelete, path: "/api/v1/me/sessions/{session}", perm: authsvc.PermOwnAccount, does: "End one of your sessions", body: confirmBody{}, run: confirmed(func(c *call) (any, error) {
 		return nil, c.api.signin.EndSession(c.ctx, c.actor, mux.Vars(c.r)["session"])
-	}},
+	})},
 }
 
 func me(c *call) (any, error) {

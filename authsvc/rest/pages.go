@@ -107,12 +107,15 @@ func (v *Visit) changed(err error) error {
 	return err
 }
 
-// Recent tells whether the person signed in so short a while ago that Confirm asks for no password.
+// Recent tells whether the person signed in so short a while ago that Confirm asks for nothing.
 func (v *Visit) Recent() bool { return v.Session().Recent(time.Now()) }
 
-// Confirm asks whether the person may change what a session left open is not enough for: they signed in a short while ago, or password is theirs.
-// Else it is signin.ErrConfirm, for who has no password signin.ErrProveAnew, or *limit.Exceeded.
-func (v *Visit) Confirm(password string) error { return v.call.recent(password) }
+// Confirm asks whether the person may change what a session left open is not enough for: they signed in a short while ago, or the password is theirs, and
+// the code where they have a second factor. Else it is signin.ErrConfirm, signin.ErrConfirmCode, for who has no password signin.ErrProveAnew,
+// or *limit.Exceeded.
+func (v *Visit) Confirm(password, code string) error {
+	return v.call.recent(confirmBody{password, code})
+}
 
 // Register asks for an account, see authsvc.Store.RegisterUser, as often as one address may.
 func (v *Visit) Register(r authsvc.Registration) error {

@@ -55,6 +55,13 @@ type everywhereBody struct {
 	Tokens bool `json:"tokens,omitempty"` // personal access tokens too
 }
 
+// ownEverywhereBody is everywhereBody for oneself, which whoever signed in some time ago confirms.
+type ownEverywhereBody struct {
+	Tokens   bool   `json:"tokens,omitempty"`
+	Password string `json:"password,omitempty"`
+	Code     string `json:"code,omitempty"`
+}
+
 // messageView is a plain sentence.
 type messageView struct {
 	Message string `json:"message"`
@@ -73,7 +80,7 @@ var signInRoutes = []route{
 	{method: http.MethodPost, path: "/api/v1/auth/second-factor", access: begun, does: "Give the second factor", body: proofBody{}, answer: stageView{}, run: giveFactor},
 	{method: http.MethodPost, path: "/api/v1/auth/sign-out", access: begun, does: "Sign out: a browser, or the program whose access token is sent", run: signOut},
 	{
-		method: http.MethodPost, path: "/api/v1/auth/sign-out-everywhere", access: member, perm: authsvc.PermOwnAccount, body: everywhereBody{},
+		method: http.MethodPost, path: "/api/v1/auth/sign-out-everywhere", access: member, perm: authsvc.PermOwnAccount, body: ownEverywhereBody{},
 		does: "End all of your sessions but this one, sign out your programs and, with tokens, revoke your personal access tokens", run: signOutEverywhere,
 	},
 	{method: http.MethodPost, path: "/api/v1/auth/register", access: apart, does: "Ask for an account, where that is allowed", body: registerBody{}, answer: messageView{}, status: http.StatusAccepted, run: register},
@@ -175,8 +182,11 @@ func signOutEverywhere(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b everywhereBody
+	var b ownEverywhereBody
 	if err := c.body(&b); err != nil {
+		return nil, err
+	}
+	if err := c.recent(confirmBody{b.Password, b.Code}); err != nil {
 		return nil, err
 	}
 	if err := c.api.signin.SignOutEverywhere(c.ctx, c.actor, own, b.Tokens); err != nil {

@@ -55,6 +55,7 @@ type personalBody struct {
 	Scopes   []string  `json:"scopes"`
 	Expires  time.Time `json:"expires"`
 	Password string    `json:"password,omitempty"` // where you signed in some time ago
+	Code     string    `json:"code,omitempty"`     // the same, where you have a second factor
 }
 
 var tokenRoutes = []route{
@@ -127,7 +128,7 @@ func makeToken(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.recent(b.Password); err != nil {
+	if err := c.recent(confirmBody{b.Password, b.Code}); err != nil {
 		return nil, err
 	}
 	t, secret, err := c.api.store.CreatePersonalToken(c.ctx, c.actor, authsvc.NewPersonalToken{Name: b.Name, Scopes: scopes, Expires: b.Expires})
@@ -139,10 +140,10 @@ func makeToken(c *call) (any, error) {
 	return view, nil
 }
 
-// recent refuses what a session left open must not be enough for, unless the person signed in a short while ago or gives their password now.
-func (c *call) recent(password string) error {
+// recent refuses what a session left open must not be enough for, unless the person signed in a short while ago or confirms now that it is them.
+func (c *call) recent(by confirmBody) error {
 	if c.session != nil && of(c.session).Recent(time.Now()) {
 		return nil
 	}
-	return c.api.signin.ConfirmPassword(c.ctx, c.actor, password)
+	return c.api.signin.Confirm(c.ctx, c.actor, by.Password, by.Code)
 }

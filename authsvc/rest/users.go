@@ -109,13 +109,16 @@ type newUserBody struct {
 	Memberships  []grantBody `json:"memberships,omitempty"`
 }
 
-// userBody is what is to be changed of a person; what is not given stays.
+// userBody is what is to be changed of a person; what is not given stays. Whoever changes their own username or e-mail, and signed in some time
+// ago, confirms it with Password and Code.
 type userBody struct {
 	Username    *string `json:"username,omitempty"`
 	Email       *string `json:"email,omitempty"`
 	DisplayName *string `json:"display_name,omitempty"`
 	Role        *string `json:"role,omitempty"`
 	MFAPolicy   *string `json:"mfa_policy,omitempty"`
+	Password    string  `json:"password,omitempty"`
+	Code        string  `json:"code,omitempty"`
 }
 
 type approvalBody struct {
@@ -292,6 +295,12 @@ func changeUser(c *call, id uint32) (authsvc.User, error) {
 			return authsvc.User{}, err
 		}
 		change.MFAPolicy = &policy
+	}
+	// By these one signs in and is found again: a session left open must not be enough to take an account over.
+	if own := c.actor.Kind == authsvc.ActorPerson && c.actor.ID == id; own && (b.Username != nil || b.Email != nil) {
+		if err := c.recent(confirmBody{b.Password, b.Code}); err != nil {
+			return authsvc.User{}, err
+		}
 	}
 	return c.api.store.UpdateUser(c.ctx, c.actor, id, change)
 }

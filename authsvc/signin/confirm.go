@@ -8,15 +8,19 @@ import (
 	"gatehouse/event"
 )
 
-// ErrConfirm is the answer to who changes what proves who they are, signed in some time ago, and does not give their password.
-var ErrConfirm = event.FieldError("password", "give your password to confirm that it is you; after several wrong tries further ones are refused for a while")
+// The answers to who changes what proves who they are, signed in some time ago, and does not confirm that it is them.
+var (
+	ErrConfirm     = event.FieldError("password", "give your password to confirm that it is you; after several wrong tries further ones are refused for a while")
+	ErrConfirmCode = event.FieldError("code", "give a code of your authenticator app, or a recovery code, that you have not used; after several wrong ones further tries are refused for a while")
+)
 
 // ErrProveAnew is ErrConfirm for who has no password: the identity provider has to say that it is them.
 var ErrProveAnew = event.FieldError("password", "you have none here: sign in with the identity provider again to confirm that it is you, and then repeat this")
 
-// ConfirmPassword checks the password of somebody who is signed in, before they change what a session left open must not be enough for. Wrong
-// ones count like wrong old passwords. The errors are ErrConfirm, ErrProveAnew and *limit.Exceeded.
-func (s *Service) ConfirmPassword(ctx context.Context, actor *authsvc.Actor, password string) error {
+// Confirm checks the password of somebody who is signed in, and a code where they have a second factor, before they change what a session left open must
+// not be enough for. Wrong ones count like wrong old passwords and wrong second factors. Who has passkeys alone gives a recovery code, or signs in
+// anew. The errors are ErrConfirm, ErrConfirmCode, ErrProveAnew and *limit.Exceeded.
+func (s *Service) Confirm(ctx context.Context, actor *authsvc.Actor, password, code string) error {
 	if err := actor.Require(authsvc.PermOwnAccount, 0); err != nil {
 		return err
 	}
@@ -40,9 +44,28 @@ func (s *Service) ConfirmPassword(ctx context.Context, actor *authsvc.Actor, pas
 	if err != nil {
 		return err
 	}
-	err = s.endOldPassword(ctx, actor, set, &c, right)
-	if errors.Is(err, authsvc.ErrOldPassword) {
-		return ErrConfirm
+	if err := s.endOldPassword(ctx, actor, set, &c, right); err != nil {
+		if errors.Is(err, authsvc.ErrOldPassword) {
+			return ErrConfirm
+		}
+		return err
+	}
+	if !c.SecondFactor() {
+		return nil
+	}
+	return s.confirmCode(ctx, actor, &c, code)
+}
+
+func (s *Service) confirmCode(ctx context.Context, actor *authsvc.Actor, c *authsvc.Credential, code string) error {
+	if code == "" {
+		return ErrConfirmCode
+	}
+	if _, err := s.guard.Check(ctx, limitFactor, idText(c.UserID), s.limit); err != nil {
+		return err
+	}
+	_, err := s.checkFactor(ctx, actor, c, Proof{Code: code}, factorUse{action: "session.confirm"})
+	if errors.Is(err, ErrWrongFactor) {
+		return ErrConfirmCode
 	}
 	return err
 }

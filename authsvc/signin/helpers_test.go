@@ -61,7 +61,7 @@ func (f *factor) Verify(_ context.Context, actor *authsvc.Actor, userID uint32, 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
-	case actor.ID != userID || actor.Stage != authsvc.StageSecondFactor:
+	case actor.ID != userID || actor.Stage != authsvc.StageSecondFactor && actor.Stage != authsvc.StageDone:
 		return "", errors.New("BUG: another actor")
 	case p.Code != "" && p.Code == f.code:
 		f.code = ""

@@ -78,10 +78,6 @@ func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, 
 	if err != nil {
 		return nil, "", limited, err
 	}
-	set, err := s.settings(ctx)
-	if err != nil {
-		return nil, "", limited, err
-	}
 	c, err := s.store.CredentialOfID(ctx, userID)
 	if err != nil || c.Disabled || c.Waiting || c.Epoch != epoch {
 		if err != nil && event.ErrorCode(err) != event.CodeNotFound {
@@ -89,32 +85,47 @@ func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, 
 		}
 		return nil, "", limited, authsvc.ErrNoSession
 	}
+	method, err := s.checkFactor(ctx, person(client, &c, authsvc.StageSecondFactor), &c, proof, factorUse{"session.sign_in", true})
+	if err != nil {
+		return nil, "", limited, err
+	}
+	return &c, method, limited, nil
+}
+
+// factorUse is what a second factor is given for.
+type factorUse struct {
+	action string // in the audit trail
+	signIn bool   // it ends a sign-in
+}
+
+// checkFactor tells by which method a proof of the actor is right, and writes down how it ended. A wrong one, and any during a pause, is ErrWrongFactor.
+func (s *Service) checkFactor(ctx context.Context, actor *authsvc.Actor, c *authsvc.Credential, proof Proof, use factorUse) (method string, err error) {
+	set, err := s.settings(ctx)
+	if err != nil {
+		return "", err
+	}
 	subject := authsvc.FactorSubject(c.UserID)
 	// Asked before the proof is looked at: a right recovery code would be used up for nothing.
 	until, err := s.store.LockedUntil(ctx, subject)
 	if err != nil {
-		return nil, "", limited, err
+		return "", err
 	}
-	actor := person(client, &c, authsvc.StageSecondFactor)
-	method, wrong := "", error(ErrWrongFactor)
+	wrong := error(ErrWrongFactor)
 	if until.IsZero() {
 		method, wrong = s.factor.Verify(ctx, actor, c.UserID, proof)
 		if wrong != nil && !errors.Is(wrong, ErrWrongFactor) {
-			return nil, "", limited, wrong
+			return "", wrong
 		}
 	}
-	success, failure := c.Entry("session.sign_in"), c.Entry("session.sign_in")
+	success, failure := c.Entry(use.action), c.Entry(use.action)
 	success.Detail, failure.Detail = "second factor: "+method, "wrong second factor"
 	ok, err := s.store.EndAttempt(ctx, actor, authsvc.Attempt{
-		Subject: subject, Lockout: lockout(set), Right: wrong == nil, Person: actor, SignedIn: true, Success: success, Failure: failure,
+		Subject: subject, Lockout: lockout(set), Right: wrong == nil, Person: actor, SignedIn: use.signIn, Success: success, Failure: failure,
 	})
-	if err != nil {
-		return nil, "", limited, err
+	if err == nil && !ok {
+		err = ErrWrongFactor
 	}
-	if !ok {
-		return nil, "", limited, ErrWrongFactor
-	}
-	return &c, method, limited, nil
+	return method, err
 }
 
 // FactorSetUp says that the person of a session has just set up a second factor and shown that it works, which counts as having given it. The session gets

@@ -115,6 +115,41 @@ func TestAccountRequests(t *testing.T) {
 	}
 }
 
+// TestOwnNames: what one signs in with is changed by who signed in a short while ago or confirms that it is them, also by a CompanyAdmin, who is above themselves.
+func TestOwnNames(t *testing.T) {
+	p := startPeople(t, nil)
+	alpha := p.company("Alpha")
+	u, other := p.person("", authsvc.RoleCompanyAdmin, alpha.ID), p.person("", authsvc.RoleUser, alpha.ID)
+	b := p.signIn(&u)
+	token := b.want(201, http.MethodPost, "/api/v1/me/tokens", jsonOf(map[string]any{
+		"name": "x", "scopes": []string{"read", "manage"}, "expires": time.Now().Add(time.Hour),
+	})).text("token")
+	own, program := fmt.Sprintf("/api/v1/users/%d", u.ID), p.program("Authorization", "Bearer "+token)
+	change := func(b *browser, path string, status int, field string, more ...any) {
+		t.Helper()
+		body := map[string]any{}
+		for i := 0; i < len(more); i += 2 {
+			body[fmt.Sprint(more[i])] = more[i+1]
+		}
+		if r := b.want(status, http.MethodPatch, path, jsonOf(body)); r.text("field") != field {
+			t.Errorf("%v: about %q, want %q: %s", body, r.text("field"), field, r.body)
+		}
+	}
+	change(b, own, 200, "", "email", "one@example.com")
+	change(program, own, 400, "password", "email", "two@example.com")
+	change(program, own, 400, "password", "username", "two", "password", "wrong")
+	change(program, own, 200, "", "username", "two", "password", goodPassword)
+	change(program, own, 200, "", "display_name", "Two")
+	change(program, fmt.Sprintf("/api/v1/users/%d", other.ID), 200, "", "email", "other@example.com")
+	_, app := p.withApp(&authsvc.User{ID: u.ID, Username: "two"})
+	change(program, own, 400, "code", "email", "three@example.com", "password", goodPassword)
+	change(program, own, 400, "code", "email", "three@example.com", "password", goodPassword, "code", "000000")
+	change(program, own, 200, "", "email", "three@example.com", "password", goodPassword, "code", must(app.Code(time.Now().Add(30*time.Second))))
+	if got := must(p.store.GetUser(t.Context(), localActor(), u.ID)); got.Email != "three@example.com" || got.Username != "two" {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestAnswersMatchTheirSchemas holds what routes answer to what the document says of them.
 func TestAnswersMatchTheirSchemas(t *testing.T) {
 	s := newScene(t)

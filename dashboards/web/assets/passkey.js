@@ -73,8 +73,10 @@
     $("passkey-form").addEventListener("submit", (e) => {
       e.preventDefault();
       busy(e.submitter || $("passkey-form").querySelector("button"), async () => {
-        const password = $("passkey-password") ? { password: $("passkey-password").value } : {};
-        const options = optionsOf(await post(add, "/api/v1/me/passkeys/begin", password));
+        const confirm = {};
+        if ($("passkey-password")) confirm.password = $("passkey-password").value;
+        if ($("passkey-code")) confirm.code = $("passkey-code").value;
+        const options = optionsOf(await post(add, "/api/v1/me/passkeys/begin", confirm));
         const credential = await navigator.credentials.create(options);
         const made = await post(add, "/api/v1/me/passkeys", { name: $("passkey-name").value, credential: jsonOf(credential) });
         if (!made.recovery_codes || !made.recovery_codes.length) return location.assign(add.dataset.next);
