@@ -247,8 +247,9 @@ func (r *realm) step() (string, error) {
 			grants = r.grants(global)
 		}
 		var u authsvc.User
-		u, _, err = r.s.CreateUser(ctx, by, authsvc.NewUser{Username: name, Email: email, Role: global, Password: goodPassword, KeepPassword: true, Memberships: grants})
+		u, _, err = r.s.CreateUser(ctx, by, authsvc.NewUser{Username: name, Email: email, Role: global, Password: goodPassword, Memberships: grants})
 		if err == nil {
+			exec(t, r.s, `UPDATE users SET must_change_password = 0 WHERE id = ?`, u.ID) // as the attacker does next
 			r.people = append(r.people, u.ID)
 			r.hold(u.ID)
 		}

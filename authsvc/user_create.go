@@ -18,7 +18,8 @@ type NewUser struct {
 	Role        Role      // over all companies; empty: User
 	MFAPolicy   MFAPolicy // empty: inherit
 	Password    string    // empty: a temporary one is made
-	// KeepPassword spares the person to change a password that is given here at their first sign-in. A temporary one must always be changed.
+	// KeepPassword spares the person to change a password that is given here at their first sign-in. A temporary one must always be changed. It is for the
+	// command line alone: what an administrator gave somebody else, two people know.
 	KeepPassword bool
 	Memberships  []Grant
 }
@@ -82,6 +83,9 @@ func (s *Store) CreateUser(ctx context.Context, actor *Actor, n NewUser) (User, 
 	}
 	if err := actor.mayCreate(&person, n.Memberships); err != nil {
 		return User{}, "", err
+	}
+	if n.KeepPassword && actor.Kind != ActorLocal {
+		return User{}, "", event.Errorf(event.CodeForbidden, "a password that somebody else has given must be changed; only the command line on the server makes one that need not be")
 	}
 	temporary := ""
 	if n.Password == "" {

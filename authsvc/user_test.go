@@ -39,6 +39,15 @@ func TestUsers(t *testing.T) {
 			t.Errorf("the temporary password does not fit: %v %v", ok, err)
 		}
 
+		// What an administrator chose must be changed, whoever they are; only the command line says otherwise.
+		keep := authsvc.NewUser{Username: "kept", Email: "kept@example.com", Password: goodPassword, KeepPassword: true}
+		_, _, err = s.CreateUser(ctx, as(t, s, boss), keep)
+		wantCode(t, "a password that need not be changed, by a GlobalAdmin", err, event.CodeForbidden)
+		keep.KeepPassword = false
+		if kept, _, err := s.CreateUser(ctx, as(t, s, boss), keep); err != nil || !kept.MustChangePassword {
+			t.Errorf("a given password: %+v, %v", kept, err)
+		}
+
 		// Whatever looks the same to a person is the same name.
 		for _, n := range []authsvc.NewUser{
 			{Username: "ADA LOVELACE", Email: "x@example.com"},

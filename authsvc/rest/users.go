@@ -99,14 +99,13 @@ func grants(bodies []grantBody) ([]authsvc.Grant, error) {
 
 // newUserBody is a person to be made.
 type newUserBody struct {
-	Username     string      `json:"username"`
-	Email        string      `json:"email"`
-	DisplayName  string      `json:"display_name,omitempty"`
-	Role         string      `json:"role,omitempty"`
-	MFAPolicy    string      `json:"mfa_policy,omitempty"`
-	Password     string      `json:"password,omitempty"`
-	KeepPassword bool        `json:"keep_password,omitempty"`
-	Memberships  []grantBody `json:"memberships,omitempty"`
+	Username    string      `json:"username"`
+	Email       string      `json:"email"`
+	DisplayName string      `json:"display_name,omitempty"`
+	Role        string      `json:"role,omitempty"`
+	MFAPolicy   string      `json:"mfa_policy,omitempty"`
+	Password    string      `json:"password,omitempty"`
+	Memberships []grantBody `json:"memberships,omitempty"`
 }
 
 // userBody is what is to be changed of a person; what is not given stays. Whoever changes their own username or e-mail, and signed in some time
@@ -252,7 +251,7 @@ func createUser(c *call) (any, error) {
 	if err := c.body(&b); err != nil {
 		return nil, err
 	}
-	n := authsvc.NewUser{Username: b.Username, Email: b.Email, DisplayName: b.DisplayName, Password: b.Password, KeepPassword: b.KeepPassword}
+	n := authsvc.NewUser{Username: b.Username, Email: b.Email, DisplayName: b.DisplayName, Password: b.Password}
 	var err error
 	if b.Role != "" {
 		if n.Role, err = authsvc.ParseGlobalRole(b.Role); err != nil {
