@@ -30,9 +30,11 @@ const (
 )
 
 // GetSettings reads all settings in one statement. It is for the program itself and asks nobody's permission.
-func (s *Store) GetSettings(ctx context.Context) (Settings, error) {
+func (s *Store) GetSettings(ctx context.Context) (Settings, error) { return s.readSettings(ctx, s.db) }
+
+func (s *Store) readSettings(ctx context.Context, q querier) (Settings, error) {
 	values := defaultSettings()
-	rows, err := s.settings(ctx, s.db)
+	rows, err := s.settings(ctx, q)
 	if err != nil {
 		return Settings{}, fail(err, "read the settings")
 	}

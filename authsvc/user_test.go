@@ -403,3 +403,34 @@ func bit(b bool) int {
 	}
 	return 0
 }
+
+// TestLastGlobalAdminWhoCanSignIn: somebody who cannot sign in is nobody to leave a server to.
+func TestLastGlobalAdminWhoCanSignIn(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, clk := t.Context(), newClock()
+		s := open(authsvc.WithClock(clk.now))
+		last := mustPerson(t, s, "last", authsvc.RoleGlobalAdmin)
+		other, _, err := s.CreateUser(ctx, operator, authsvc.NewUser{Username: "other", Email: "other@example.com", Role: authsvc.RoleGlobalAdmin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disable := func(what string, code event.Code) {
+			t.Helper()
+			_, err := s.DisableUser(ctx, operator, last.ID)
+			wantCode(t, what, err, code)
+			exec(t, s, `UPDATE users SET disabled_at = NULL`)
+		}
+		clk.add(7 * 24 * time.Hour)
+		disable("the other's temporary password is good until now", "")
+		clk.add(time.Second)
+		disable("the other's temporary password is too old", event.CodeConflict)
+		if _, err := s.SetSetting(ctx, operator, "temporary_password_days", "90"); err != nil {
+			t.Fatal(err)
+		}
+		disable("temporary passwords are good for longer", "")
+		exec(t, s, `UPDATE users SET must_change_password = 0, password_hash = '!' WHERE id = ?`, other.ID)
+		disable("the other has no password", event.CodeConflict)
+		exec(t, s, `INSERT INTO user_identities (user_id, issuer, subject, identity_hash, created_at) VALUES (?, 'https://id.example', 'other', 'x', 1)`, other.ID)
+		disable("the other signs in with a provider", "")
+	})
+}
