@@ -73,7 +73,7 @@ func (s *Store) memberships(ctx context.Context, q querier, users []uint32) (_ m
 }
 
 // SetMembership gives a person a role in a company, or another one than they have. The person must be known to the actor, who
-// must stand above them in that company; nobody can give more than they hold.
+// must stand above them in that company; nobody can give more than they hold. Whoever may do more by it signs in again.
 func (s *Store) SetMembership(ctx context.Context, actor *Actor, userID uint32, grant Grant) (User, error) {
 	if err := actor.Require(PermSetMembership, grant.CompanyID); err != nil {
 		return User{}, err
@@ -92,6 +92,12 @@ func (s *Store) SetMembership(ctx context.Context, actor *Actor, userID uint32, 
 		}
 		if err := s.setMembership(ctx, tx, &u, grant); err != nil {
 			return err
+		}
+		// An id that somebody else saw or planted before must not be worth more than it was. With less a session goes on, as roles are asked for each time.
+		if old, had := u.member(grant.CompanyID); u.Role != RoleGlobalAdmin && (!had || grant.Role.Outranks(old.Role)) {
+			if err := tx.endSessions(ctx, u.ID, false); err != nil {
+				return err
+			}
 		}
 		if u, err = s.user(ctx, tx, userID); err != nil {
 			return err

@@ -250,6 +250,14 @@ func TestEndsAtOnce(t *testing.T) {
 				_, err := p.store.UpdateUser(ctx, operator, u.ID, authsvc.UserChange{Role: &role})
 				return err
 			},
+			"more in a company": func(u authsvc.User) error {
+				company, err := p.store.CreateCompany(ctx, operator, authsvc.CompanySettings{Name: "Acme"})
+				if err != nil {
+					return err
+				}
+				_, err = p.store.SetMembership(ctx, operator, u.ID, authsvc.Grant{CompanyID: company.ID, Role: authsvc.RoleUser})
+				return err
+			},
 			"off and on soon": func(u authsvc.User) error {
 				_, err := p.store.DisableUser(ctx, operator, u.ID)
 				_, err2 := p.store.EnableUser(ctx, operator, u.ID)

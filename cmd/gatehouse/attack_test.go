@@ -754,7 +754,17 @@ func TestChangesCountAtOnce(t *testing.T) {
 	b.want(403, http.MethodGet, fmt.Sprintf("/api/v1/companies/%d/keys", alpha.ID), "")
 	boss.want(204, http.MethodDelete, fmt.Sprintf("/api/v1/users/%d/memberships/%d", u.ID, alpha.ID), "")
 	b.want(404, http.MethodGet, fmt.Sprintf("/api/v1/companies/%d/keys", alpha.ID), "")
-	// Whoever was promoted needs no new sign-in for a company, but a new one for a role over all; a password that was made for them comes first.
+	// Whoever was promoted, in a company too, signs in again: an id from before must not be worth more than it was.
+	promoted := p.person("", authsvc.RoleUser, alpha.ID)
+	for _, member := range []uint32{alpha.ID, p.company("Gamma").ID} {
+		b := p.signIn(&promoted)
+		boss.want(200, http.MethodPut, fmt.Sprintf("/api/v1/users/%d/memberships/%d", promoted.ID, member), `{"role":"CompanyAdmin"}`)
+		b.want(401, http.MethodGet, "/api/v1/me", "")
+	}
+	b = p.signIn(&promoted)
+	boss.want(200, http.MethodPut, fmt.Sprintf("/api/v1/users/%d/memberships/%d", promoted.ID, alpha.ID), `{"role":"User"}`)
+	b.want(200, http.MethodGet, "/api/v1/me", "") // with less it goes on
+	// A password that was made for somebody comes first.
 	made := boss.want(201, http.MethodPost, "/api/v1/users", `{"username":"newcomer","email":"newcomer@example.com","role":"Admin"}`)
 	fresh := p.browser()
 	if r := fresh.try("newcomer", made.text("temporary_password")); r.status != 200 || r.text("next") != "change_password" {
