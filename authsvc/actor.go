@@ -101,7 +101,7 @@ func (a *Actor) Require(p Permission, company uint32) error {
 	case a.Stage != StageDone:
 		return a.stageError()
 	case company != 0 && !a.Knows(company):
-		return noCompany(company)
+		return hidden(noCompany(company))
 	}
 	return a.forbidden(p)
 }

@@ -215,7 +215,7 @@ func (s *Store) SetCompanyDisabled(ctx context.Context, actor *Actor, companyID 
 	}), "disable company")
 }
 
-func noCompany(companyID uint32) error {
+func noCompany(companyID uint32) *event.Error {
 	return event.Errorf(event.CodeNotFound, "there is no company with id %d", companyID)
 }
 

@@ -28,7 +28,7 @@ func (s *Store) CompanyNamed(ctx context.Context, actor *Actor, p Permission, na
 	case err != nil:
 		return Company{}, fail(err, "find company")
 	case !actor.Knows(c.ID):
-		return Company{}, none
+		return Company{}, hidden(none)
 	}
 	return c, actor.Require(p, c.ID)
 }

@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"log/slog"
+	"regexp"
+	"strconv"
 	"strings"
 
 	"gatehouse/internal/logctx"
+	"gatehouse/internal/refusal"
 )
 
 // Names of attributes that are columns: which part of the program speaks, and a stack that was taken where it was still there.
@@ -15,6 +18,8 @@ const (
 	attrLogger    = "logger"
 	attrComponent = "component"
 	attrStack     = "stack"
+	attrPath      = "path"
+	attrVia       = "via"
 )
 
 // Handler gives next what a logger says, and keeps a copy of what the rules ask for. Attributes named "logger" or "component" say
@@ -64,7 +69,7 @@ func (h *errorHandler) WithGroup(name string) slog.Handler {
 // Handle passes the record on and keeps it where the rules say so. It does not wait for the database.
 func (h *errorHandler) Handle(ctx context.Context, r slog.Record) error {
 	if rules := h.log.rules.Load(); r.Level >= rules.lowest {
-		h.keep(ctx, &r, rules)
+		h.keep(ctx, r, rules)
 	}
 	if !h.next.Enabled(ctx, r.Level) {
 		return nil
@@ -72,10 +77,15 @@ func (h *errorHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.next.Handle(ctx, r)
 }
 
-func (h *errorHandler) keep(ctx context.Context, r *slog.Record, rules *errorRules) {
+func (h *errorHandler) keep(ctx context.Context, r slog.Record, rules *errorRules) {
 	logger, cause, stack := h.logger, firstError(h.attrs), ""
+	refused, path := "", ""
 	r.Attrs(func(a slog.Attr) bool {
 		switch {
+		case h.prefix == "" && a.Key == refusal.Attribute:
+			refused = a.Value.Resolve().String()
+		case h.prefix == "" && a.Key == attrPath:
+			path = a.Value.Resolve().String()
 		case h.prefix == "" && (a.Key == attrLogger || a.Key == attrComponent):
 			logger = a.Value.Resolve().String()
 		case a.Key == attrStack:
@@ -90,16 +100,24 @@ func (h *errorHandler) keep(ctx context.Context, r *slog.Record, rules *errorRul
 	}
 	logger = clip(scrub(logger), 100)
 	message := clip(scrub(r.Message), 2000)
+	f := logctx.From(ctx)
 	fingerprint := fingerprintOf(r.Level, logger, message, firstLine(cause))
+	if refused != "" {
+		// All refusals have one message; who was refused what is what tells them apart.
+		fingerprint = fingerprintOf(r.Level, logger, message, refused, inLetters(f.UserID), path)
+	}
 	at := millis(r.Time)
 	if r.Time.IsZero() {
 		at = millis(h.log.now())
 	}
 	h.log.add(fingerprint, at, func() *errorRow {
-		f := logctx.From(ctx)
+		if f.Via != "" {
+			r = r.Clone()
+			r.AddAttrs(slog.String(attrVia, f.Via))
+		}
 		row := &errorRow{
 			first: at, last: at, occurrences: 1, level: r.Level, logger: logger, message: message, fingerprint: fingerprint,
-			requestID: clip(scrub(f.RequestID), 64), userID: int64(f.UserID), attributes: h.attributes(r),
+			requestID: clip(scrub(f.RequestID), 64), userID: int64(f.UserID), attributes: h.attributes(&r),
 		}
 		if f.Address.IsValid() {
 			row.ip = f.Address.Unmap().WithZone("").String()
@@ -114,10 +132,22 @@ func (h *errorHandler) keep(ctx context.Context, r *slog.Record, rules *errorRul
 	})
 }
 
-// fingerprintOf is the same for records that tell of the same.
-func fingerprintOf(level slog.Level, logger, message, cause string) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{level.String(), logger, message, cause}, "\x00")))
+// digits are what differs between records that tell of the same: ports, sizes, ids, times.
+var digits = regexp.MustCompile(`[0-9]+`)
+
+// fingerprintOf is the same for records that tell of the same, but for the numbers in their texts.
+func fingerprintOf(level slog.Level, texts ...string) string {
+	sum := sha256.Sum256([]byte(level.String() + "\x00" + digits.ReplaceAllString(strings.Join(texts, "\x00"), "#")))
 	return hex.EncodeToString(sum[:])
+}
+
+// inLetters is a number as fingerprintOf keeps it.
+func inLetters(n uint32) string {
+	text := []byte(strconv.FormatUint(uint64(n), 10))
+	for i := range text {
+		text[i] += 'a' - '0'
+	}
+	return string(text)
 }
 
 func firstLine(text string) string {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"gatehouse/authsvc"
 	"gatehouse/event"
 	"gatehouse/internal/logctx"
+	"gatehouse/internal/refusal"
 	"gatehouse/internal/reldb"
 )
 
@@ -63,6 +66,40 @@ func TestErrorLog(t *testing.T) {
 		}
 		if _, err := s.GetError(t.Context(), operator, r.ID+1); event.ErrorCode(err) != event.CodeNotFound {
 			t.Errorf("no such record: %v", err)
+		}
+	})
+}
+
+// TestErrorLogFingerprint: what differs in numbers alone is one row; refusals are one for each person and path.
+func TestErrorLogFingerprint(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		s := open()
+		ada := logctx.With(t.Context(), logctx.Fields{UserID: 7, Via: "session ab"})
+		bob := logctx.With(t.Context(), logctx.Fields{UserID: 8, Via: "session cd"})
+		list := keptErrors(t, s, time.Now, func(log *slog.Logger) {
+			for port := range 50 {
+				log.Error("the database is away", slog.Any("error", fmt.Errorf("read tcp 127.0.0.1:%d->127.0.0.1:5432: reset", 38774+port)))
+			}
+			now := time.Unix(0, 0)
+			refused := refusal.New(log, func() time.Time { now = now.Add(time.Second); return now })
+			for _, ctx := range []context.Context{ada, bob} {
+				for _, path := range []string{"/api/v1/companies/1", "/api/v1/companies/2", "/api/v1/settings"} {
+					refused.Request(httptest.NewRequestWithContext(ctx, "GET", path, nil), "forbidden", "not yours")
+				}
+			}
+		})
+		if len(list) != 5 {
+			t.Fatalf("%d records: %+v", len(list), list)
+		}
+		of := map[uint32]int64{}
+		for _, r := range list {
+			of[r.UserID] += r.Occurrences
+			if r.UserID == 7 && !strings.Contains(string(r.Attributes), `"via":"session ab"`) {
+				t.Errorf("%s", r.Attributes)
+			}
+		}
+		if of[0] != 50 || of[7] != 3 || of[8] != 3 {
+			t.Errorf("%v", of)
 		}
 	})
 }
@@ -137,11 +174,11 @@ func TestErrorLogWithoutDatabase(t *testing.T) {
 		go func() { defer close(ended); l.Run(running, s) }()
 		const many = authsvc.MaxPendingErrors + 40
 		for i := range many {
-			log.Error("different", slog.Any("error", fmt.Errorf("number %d", i)))
+			log.Error("different", slog.Any("error", errors.New("number "+letters(i))))
 		}
 		eventually(t, "the failure is told", func() bool { return strings.Contains(own.String(), "cannot be written") })
 		for i := range many {
-			log.Error("different", slog.Any("error", fmt.Errorf("number %d", i)))
+			log.Error("different", slog.Any("error", errors.New("number "+letters(i))))
 		}
 		rename("gone", "error_log")
 		var total int64
@@ -166,6 +203,11 @@ func TestErrorLogWithoutDatabase(t *testing.T) {
 			t.Errorf("the failure was told %d times", n)
 		}
 	})
+}
+
+// letters is a number in letters: digits do not make records different.
+func letters(n int) string {
+	return strings.Map(func(r rune) rune { return r - '0' + 'a' }, strconv.Itoa(n))
 }
 
 // safeBuffer is a buffer that several goroutines may use.

@@ -144,6 +144,12 @@ func fail(err error, doing string) error {
 	return event.Wrap(event.CodeInternal, err, doing)
 }
 
+// hidden marks an answer that keeps something from the caller, for the log: to the caller it is the answer of what is not there.
+func hidden(none *event.Error) *event.Error {
+	none.Cause = event.ErrHidden
+	return none
+}
+
 // millis is a time as the tables hold it.
 func millis(t time.Time) int64 { return t.UnixMilli() }
 

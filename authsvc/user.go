@@ -114,7 +114,7 @@ func scanUser(scan func(...any) error, more ...any) (User, error) {
 }
 
 // noUser is the answer for a person who is not there and for one of whom the actor may not know: the same for both.
-func noUser(userID uint32) error {
+func noUser(userID uint32) *event.Error {
 	return event.Errorf(event.CodeNotFound, "there is no person with id %d", userID)
 }
 
@@ -163,7 +163,7 @@ func (a *Actor) see(u *User) error {
 		}
 	}
 	if len(visible) == 0 {
-		return noUser(u.ID)
+		return hidden(noUser(u.ID))
 	}
 	u.Memberships = visible
 	return nil

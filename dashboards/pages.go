@@ -168,6 +168,7 @@ func (p *Pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if code == event.CodeInternal || code == event.CodeUnavailable {
 		p.log.LogAttrs(r.Context(), slog.LevelError, "page failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
 	}
+	p.api.Refused(r, err)
 	message := event.ErrorMessage(err)
 	if code == event.CodeInternal {
 		message = "something went wrong on our side; tell your administrator the request id"

@@ -90,6 +90,7 @@ func (v *visit) again(f form, err error, show func(*visit) error) error {
 	if e, ok := errors.AsType[*event.Error](err); ok && f.has(e.Field) {
 		name = e.Field
 	}
+	v.pages.api.Refused(v.r, err)
 	v.wrong = problem{f.Name, name, event.ErrorMessage(err)}
 	v.status = code.Status()
 	limited(v.w, err)

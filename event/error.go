@@ -85,6 +85,21 @@ func Wrap(code Code, cause error, message string) *Error {
 	return &Error{Code: code, Message: message, Cause: cause}
 }
 
+// ErrHidden is the cause of a CodeNotFound that stands for something that exists, or may, and of which the caller may not know. The log tells it
+// apart from a slip; the answer is the same for both.
+var ErrHidden = errors.New("not for the caller to know of")
+
+// Refusal is what kind of refusal an error is, for logs: empty where nobody was kept from anything.
+func Refusal(err error) string {
+	switch code := ErrorCode(err); {
+	case code == CodeUnauthorized || code == CodeForbidden || code == CodeRateLimited:
+		return string(code)
+	case code == CodeNotFound && errors.Is(err, ErrHidden):
+		return "hidden"
+	}
+	return ""
+}
+
 // ErrorCode is the code of the first Error in err's chain, [CodeInternal] when
 // there is none and "" for a nil err.
 func ErrorCode(err error) Code {

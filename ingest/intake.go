@@ -8,10 +8,10 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/event"
+	"gatehouse/internal/refusal"
 	"gatehouse/spool"
 )
 
@@ -105,8 +105,7 @@ type Intake struct {
 	log       *slog.Logger
 	patience  patience
 	open      budget
-	lastWarn  atomic.Int64 // when a refusal was logged, Unix nanoseconds
-	unwarned  atomic.Int64 // refusals since then that were not
+	refused   *refusal.Log
 }
 
 // NewIntake makes an Intake.
@@ -139,6 +138,7 @@ func NewIntake(o Options) (*Intake, error) {
 	if in.log == nil {
 		in.log = slog.New(slog.DiscardHandler)
 	}
+	in.refused = refusal.New(in.log, in.clock)
 	return in, nil
 }
 
@@ -222,15 +222,15 @@ func (in *Intake) take(ctx context.Context, b *batch) error {
 	}
 	if len(b.records) > 0 {
 		if _, err := in.spool.Append(in.patience.context(), b.records...); err != nil {
-			return refusal(err)
+			return notTaken(err)
 		}
 	}
 	b.settle(in.recent)
 	return nil
 }
 
-// refusal makes the caller's error of the spool's.
-func refusal(err error) error {
+// notTaken makes the caller's error of the spool's.
+func notTaken(err error) error {
 	switch {
 	case errors.Is(err, spool.ErrFull):
 		return &waitError{event.Wrap(event.CodeUnavailable, err, "the spool is full and nothing was taken; send it again later"), retryFull}

@@ -53,9 +53,7 @@ func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	if errors.As(err, &e) && code != event.CodeInternal {
 		message, field = e.Message, e.Field
 	}
-	if status >= http.StatusInternalServerError {
-		in.warn(rt, p, status, err)
-	}
+	in.tell(r, rt, p, status, err)
 	if after := retryAfter(err); after > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(after))
 	}
@@ -72,17 +70,17 @@ func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	in.metrics.request(rt, status, in.clock().Sub(start))
 }
 
-// warnEvery spaces the log lines about refusals: while the spool is full each request would be one.
-const warnEvery = time.Second
-
-func (in *Intake) warn(rt route, p *Principal, status int, err error) {
-	now, last := in.clock().UnixNano(), in.lastWarn.Load()
-	if now-last < int64(warnEvery) && now >= last || !in.lastWarn.CompareAndSwap(last, now) {
-		in.unwarned.Add(1)
-		return
+// tell has the log say that a request was refused: one that we could not take, and one that had no right or came too often.
+func (in *Intake) tell(r *http.Request, rt route, p *Principal, status int, err error) {
+	kind := event.Refusal(err)
+	if status >= http.StatusInternalServerError {
+		kind = "not_taken"
 	}
-	in.log.Warn("request refused", slog.String("route", rt.String()), slog.Int("status", status),
-		slog.Uint64("company", uint64(p.CompanyID)), slog.Any("error", err), slog.Int64("others_since_last", in.unwarned.Swap(0)))
+	if kind == "" {
+		return // input that is merely wrong is counted, and told to its sender
+	}
+	in.refused.Note(r.Context(), kind, "a request was refused", slog.String("route", rt.String()), slog.Int("status", status), slog.String("path", r.URL.Path),
+		slog.Uint64("company", uint64(p.CompanyID)), slog.Uint64("site", uint64(p.SiteID)), slog.Any("error", err))
 }
 
 // inWords puts the field before what is wrong with it: "UserName is missing".

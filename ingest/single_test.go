@@ -198,10 +198,34 @@ func TestRefusalsAreLoggedOnceASecond(t *testing.T) {
 	}
 	now = now.Add(time.Second)
 	s.post(t, PathLogEvent, oldAgent)
-	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "others_since_last=99") || !strings.Contains(text, "no space on disk") {
+	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "others_since_the_last=99") || !strings.Contains(text, "no space on disk") {
 		t.Errorf("log:\n%s", text)
 	}
 }
+
+// TestRightsRefusedAreLogged: whoever may not send, or sends too much, is in the log, and nothing that they gave as a key.
+func TestRightsRefusedAreLogged(t *testing.T) {
+	var log bytes.Buffer
+	s := newServer(t, func(o *Options) {
+		o.Log = slog.New(slog.NewTextHandler(&log, nil))
+		o.Limiter = never{}
+	})
+	for kind, key := range map[string]string{"unauthorized": "gh_wrong", "forbidden": "reader", "rate_limited": "acme"} {
+		s.do(t, http.MethodPost, PathLogEvent, oldAgent, "X-API-Key", key)
+		if text := log.String(); strings.Count(text, "refusal="+kind+" ") != 1 || !strings.Contains(text, "path=/api/log_event") {
+			t.Errorf("%s: log:\n%s", kind, text)
+		}
+	}
+	s.do(t, http.MethodPost, PathLogEvent, "{}", "X-API-Key", "acme") // merely wrong
+	if text := log.String(); strings.Count(text, "\n") != 3 || strings.Contains(text, "gh_wrong") {
+		t.Errorf("log:\n%s", text)
+	}
+}
+
+// never is a limiter that lets nothing through.
+type never struct{}
+
+func (never) Allow(uint32, uint32, int) (bool, time.Duration) { return false, time.Second }
 
 func TestLogEventMethod(t *testing.T) {
 	s := newServer(t)

@@ -1,6 +1,10 @@
 package limit
 
-import "time"
+import (
+	"time"
+
+	"gatehouse/internal/refusal"
+)
 
 // WithClock has Redis count by the test's clock instead of its own.
 func (r *Redis) WithClock(now func() time.Time) *Redis {
@@ -19,6 +23,6 @@ func (m *Memory) Buckets() int { return len(m.full) }
 
 // WithClock sets by what time refusals are logged.
 func (g *Guard) WithClock(now func() time.Time) *Guard {
-	g.now = now
+	g.refused = refusal.New(g.log, now)
 	return g
 }

@@ -3,10 +3,12 @@ package rest
 import (
 	"log/slog"
 	"net/http"
+	"time"
 
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/limit"
 	"gatehouse/authsvc/signin"
+	"gatehouse/internal/refusal"
 )
 
 // Config is what an API is made of.
@@ -40,11 +42,12 @@ type API struct {
 	factors  *signin.Factors
 	callback string
 	log      *slog.Logger
+	refused  *refusal.Log
 }
 
 // New makes an API.
 func New(c Config) *API {
-	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, guard: c.Guard, register: c.Register, guests: c.Guests, reads: c.Reads, tokens: c.Tokens, factors: c.Factors, callback: c.Callback, log: c.Log}
+	return &API{store: c.Store, keys: c.Keys, signin: c.SignIn, sessions: c.Sessions, guard: c.Guard, register: c.Register, guests: c.Guests, reads: c.Reads, tokens: c.Tokens, factors: c.Factors, callback: c.Callback, log: c.Log, refused: refusal.New(c.Log, time.Now)}
 }
 
 // Route is one route as a router takes it. {name} in Path stands for one segment.

@@ -11,6 +11,7 @@ import (
 	"gatehouse/authsvc/token"
 	"gatehouse/event"
 	"gatehouse/internal/edge"
+	"gatehouse/internal/logctx"
 )
 
 // sessionName is under which name a request's session is kept for its duration. The cookie has the name that is configured.
@@ -37,6 +38,7 @@ func (a *API) Caller(r *http.Request) (*authsvc.Actor, *sessions.Session, error)
 func (a *API) caller(r *http.Request) (*authsvc.Actor, *sessions.Session, error) {
 	if credential, ok := bearer(r); ok {
 		actor, err := a.byHeader(r, credential)
+		tellLog(r, actor)
 		return actor, nil, err
 	}
 	session, err := a.sessions.Get(r, sessionName)
@@ -44,7 +46,19 @@ func (a *API) caller(r *http.Request) (*authsvc.Actor, *sessions.Session, error)
 		return nil, nil, err
 	}
 	actor, err := a.bySession(r, session)
+	tellLog(r, actor)
 	return actor, session, err
+}
+
+// tellLog has everything that is logged of the request from here on say who sent it, whoever logs it.
+func tellLog(r *http.Request, actor *authsvc.Actor) {
+	switch {
+	case actor == nil || actor.Stage == authsvc.StageNobody:
+	case actor.Kind == authsvc.ActorPerson:
+		logctx.SetCaller(r.Context(), actor.ID, actor.Name, actor.Via)
+	default:
+		logctx.SetCaller(r.Context(), 0, actor.Name, actor.Via)
+	}
 }
 
 // Reader is Caller for routes that give reports and data: somebody has to be signed in to the end.
@@ -111,6 +125,7 @@ func (a *API) byKey(r *http.Request, key string) (*authsvc.Actor, error) {
 	from := addressOf(r)
 	p, err := a.keys.Resolve(r.Context(), key, from)
 	if err != nil {
+		logctx.SetCaller(r.Context(), 0, "", "key "+token.APIKey.Prefix(key)) // which one is still in use somewhere
 		return nil, err
 	}
 	a.keys.Record(p.SiteID, from, agentOf(r), 0, 0)
@@ -127,6 +142,7 @@ func (a *API) bySession(r *http.Request, g *sessions.Session) (*authsvc.Actor, e
 		return guest(r), nil
 	}
 	if err := checkCSRF(r, own); err != nil {
+		logctx.SetCaller(r.Context(), own.UserID, "", "session "+own.Ref())
 		return nil, err
 	}
 	claim.Epoch, claim.Via, claim.Scopes = own.Epoch, "session "+own.Ref(), authsvc.AllScopes

@@ -23,7 +23,6 @@ import (
 	"gatehouse/authsvc/websession"
 	"gatehouse/event"
 	"gatehouse/internal/edge"
-	"gatehouse/internal/logctx"
 )
 
 // access is who may come to a route at all. What they may do there is the permission's to say.
@@ -197,10 +196,6 @@ func (c *call) answer(rt *route) (any, error) {
 	if err := c.asks(rt); err != nil {
 		return nil, err
 	}
-	if c.actor.Kind == authsvc.ActorPerson {
-		c.ctx = logctx.WithUser(c.r.Context(), c.actor.ID, c.actor.Name) // what is logged from here on tells who it was
-		c.r = c.r.WithContext(c.ctx)
-	}
 	if err := c.admit(rt); err != nil {
 		return nil, err
 	}
@@ -321,11 +316,9 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="gatehouse"`)
 	}
 	if code == event.CodeInternal || code == event.CodeUnavailable {
-		a.log.LogAttrs(r.Context(), slog.LevelError, "request failed", append(ofRequest(r), slog.Any("error", err))...)
+		a.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.Any("error", err))
 	}
-	if code == event.CodeForbidden {
-		a.log.LogAttrs(r.Context(), slog.LevelWarn, "a request was refused", append(ofRequest(r), slog.String("reason", body.Message))...)
-	}
+	a.Refused(r, err)
 	if edge.WantsPage(r) {
 		edge.Fail(w, r, code.Status(), string(code), body.Message)
 		return
@@ -333,9 +326,14 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	a.write(w, r, code.Status(), body)
 }
 
-// ofRequest is what the log says of a request: which it was, by whom and from where.
-func ofRequest(r *http.Request) []slog.Attr {
-	return append(logctx.From(r.Context()).Attrs(), slog.String("method", r.Method), slog.String("path", r.URL.Path))
+// Refused tells the log of a request that was refused with err; of any other error it says nothing.
+func (a *API) Refused(r *http.Request, err error) {
+	if _, told := errors.AsType[*limit.Exceeded](err); told {
+		return // by the guard, which knows the limit
+	}
+	if kind := event.Refusal(err); kind != "" {
+		a.refused.Request(r, kind, event.ErrorMessage(err))
+	}
 }
 
 // limitHeaders tells a client how it stands with a limit.

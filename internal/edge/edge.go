@@ -72,6 +72,7 @@ func (e *Edge) Handler(next http.Handler) http.Handler {
 		x := &exchange{ResponseWriter: w, ctx: requestContext{Context: r.Context()}}
 		info := &x.ctx.info
 		ok := e.identify(r, info)
+		x.ctx.log.Set(logctx.Fields{RequestID: info.RequestID, Address: info.Addr})
 		h := w.Header()
 		h["X-Request-Id"] = []string{info.RequestID}
 		h["X-Content-Type-Options"] = sniff

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -218,7 +219,8 @@ func TestFailForms(t *testing.T) {
 func TestLogContext(t *testing.T) {
 	t.Parallel()
 	New(Options{Proxies: allHeaders}).Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		f := logctx.From(logctx.WithUser(r.Context(), 7, "x"))
+		logctx.SetCaller(r.Context(), 7, "x", "session ab")
+		f := logctx.From(r.Context())
 		if f.RequestID != "id-1" || f.Address.String() != "198.51.100.1" || f.UserID != 7 || RequestID(r) != "id-1" {
 			t.Errorf("%+v", f)
 		}
@@ -229,6 +231,22 @@ func TestLogContext(t *testing.T) {
 	}())
 	if got := FromContext(t.Context()); got != (Info{}) || RequestID(get(t, "/")) != "" {
 		t.Errorf("without an edge: %+v", got)
+	}
+}
+
+// TestPanicTellsWho: what ends a request is logged with the person whom a handler far inside has recognised.
+func TestPanicTellsWho(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	h := New(Options{Log: slog.New(slog.NewTextHandler(&log, nil))}).Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		logctx.SetCaller(ctx, 7, "ada", "session ab")
+		panic("a slip")
+	}))
+	serve(t, h, get(t, "/some/path"))
+	if s := log.String(); !strings.Contains(s, "a slip") || !strings.Contains(s, "user_id=7 via=\"session ab\"") {
+		t.Error(s)
 	}
 }
 

@@ -35,6 +35,7 @@ type infoKey struct{}
 type requestContext struct {
 	context.Context //nolint:containedctx // it is one
 	info            Info
+	log             logctx.Request
 }
 
 // Value gives what the edge knows, to FromContext and to logs.
@@ -43,7 +44,7 @@ func (c *requestContext) Value(k any) any {
 	case k == infoKey{}:
 		return &c.info
 	case logctx.IsKey(k):
-		return logctx.Fields{RequestID: c.info.RequestID, Address: c.info.Addr}
+		return &c.log
 	}
 	return c.Context.Value(k)
 }
