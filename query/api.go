@@ -12,11 +12,18 @@ import (
 	"time"
 
 	"gatehouse/event"
+	"gatehouse/internal/refusal"
 )
 
-// Authenticator says for which company a request may read. It gives an
-// *event.Error with CodeUnauthorized or CodeForbidden when for none.
-type Authenticator func(ctx context.Context, req *http.Request) (Company, error)
+// Authenticator says who reads, and of which company. It gives an
+// *event.Error with CodeUnauthorized or CodeForbidden when of none.
+type Authenticator func(ctx context.Context, req *http.Request) (Caller, error)
+
+// Caller is who sends a request, as far as it matters here.
+type Caller struct {
+	Company          // whose events they may read
+	Exports Exporter // nil: they may take nothing out as a file
+}
 
 // maxQuery bounds the text of a request's parameters. What is longer is refused with 413.
 const maxQuery = 64 << 10
@@ -30,6 +37,7 @@ type API struct {
 	reports   *Reports
 	auth      Authenticator
 	log       *slog.Logger
+	refused   *refusal.Log
 	requestID func(*http.Request) string
 	mux       *http.ServeMux
 	openAPI   []byte
@@ -51,6 +59,7 @@ func NewAPI(reports *Reports, auth Authenticator, o APIOptions) (*API, error) {
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
+	a.refused = refusal.New(a.log, time.Now)
 	doc, err := OpenAPI(o.Extra...)
 	if err != nil {
 		return nil, err
@@ -106,7 +115,7 @@ func (a *API) handle(rt *route) http.Handler {
 
 func (a *API) answer(req *http.Request, rt *route) (Format, any, error) {
 	ctx := req.Context()
-	company, err := a.auth(ctx, req)
+	caller, err := a.auth(ctx, req)
 	if err != nil {
 		return "", nil, err
 	}
@@ -117,11 +126,20 @@ func (a *API) answer(req *http.Request, rt *route) (Format, any, error) {
 	if err != nil {
 		return "", nil, event.Errorf(event.CodeInvalid, "the parameters are not well-formed: write %% as %%25 and & as %%26")
 	}
-	p, err := ParseParams(rt.spec, company, a.reports.now(), values)
+	p, err := ParseParams(rt.spec, caller.Company, a.reports.now(), values)
 	if err != nil {
 		return "", nil, err
 	}
-	answer, err := rt.run(ctx, a.reports, company, p, req)
+	if p.Format == FormatCSV {
+		if err := caller.mayExport(); err != nil {
+			return "", nil, err
+		}
+	}
+	answer, err := rt.run(ctx, a.reports, caller.Company, p, req)
+	if err == nil && p.Format == FormatCSV {
+		// What cannot be recorded is not given out: not a byte has gone yet.
+		err = caller.Exports.Exported(ctx, exportOf(rt.spec, &p, values, answer))
+	}
 	return p.Format, answer, err
 }
 
@@ -186,6 +204,9 @@ func (a *API) fail(w http.ResponseWriter, req *http.Request, id string, err erro
 				code, body.Code = e.Code, string(e.Code)
 			}
 		}
+	}
+	if kind := event.Refusal(err); kind != "" {
+		a.refused.Request(req, kind, body.Message)
 	}
 	if code == event.CodeInternal || code == event.CodeUnavailable {
 		a.log.ErrorContext(req.Context(), "report failed", slog.String("request_id", id), slog.String("path", req.URL.Path), slog.Any("error", err))

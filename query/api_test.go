@@ -29,6 +29,24 @@ type testAPI struct {
 	other  Company
 	events []event.Event // of one
 	log    bytes.Buffer
+
+	exports exports // of who reads one; nobody may take out what is of other
+}
+
+// exports keeps what was taken out.
+type exports struct {
+	list []Export
+	may  error
+	down error
+}
+
+func (e *exports) MayExport() error { return e.may }
+
+func (e *exports) Exported(_ context.Context, x Export) error {
+	if e.down == nil {
+		e.list = append(e.list, x)
+	}
+	return e.down
 }
 
 func newTestAPI(t *testing.T) *testAPI {
@@ -42,18 +60,18 @@ func newTestAPI(t *testing.T) *testAPI {
 			a.events = events
 		}
 	}
-	auth := func(_ context.Context, req *http.Request) (Company, error) {
+	auth := func(_ context.Context, req *http.Request) (Caller, error) {
 		switch req.Header.Get("X-API-Key") {
 		case "":
-			return Company{}, event.Errorf(event.CodeUnauthorized, "No API key provided")
+			return Caller{}, event.Errorf(event.CodeUnauthorized, "No API key provided")
 		case a.one.Name:
-			return a.one, nil
+			return Caller{a.one, &a.exports}, nil
 		case a.other.Name:
-			return a.other, nil
+			return Caller{a.other, nil}, nil
 		case "ingest":
-			return Company{}, event.Errorf(event.CodeForbidden, "this API key may not read")
+			return Caller{}, event.Errorf(event.CodeForbidden, "this API key may not read")
 		}
-		return Company{}, event.Errorf(event.CodeUnauthorized, "Invalid API key")
+		return Caller{}, event.Errorf(event.CodeUnauthorized, "Invalid API key")
 	}
 	reports := New(testConn(t), Options{
 		Now: func() time.Time { return testNow },
@@ -271,6 +289,39 @@ func TestCSV(t *testing.T) {
 		if w.Code != 200 || err != nil || len(rows) == 0 {
 			t.Errorf("%s: %d %v %v", path, w.Code, err, rows)
 		}
+	}
+}
+
+// TestExports: rows go out as a file only to who may take them, and not before it is noted.
+func TestExports(t *testing.T) {
+	a := newTestAPI(t)
+	const path = "/api/v1/events?from=2025-11-18&to=2025-11-19&type=logon&limit=2"
+	a.get(path, a.one.Name)
+	if len(a.exports.list) != 0 {
+		t.Errorf("an answer in JSON counts as a file: %+v", a.exports.list)
+	}
+	a.get(path+"&format=csv", a.one.Name)
+	a.get("/api/v1/reports/signed-in?at=2025-11-18T09:00:00Z&format=csv", a.one.Name)
+	if len(a.exports.list) != 2 {
+		t.Fatalf("%+v", a.exports.list)
+	}
+	events, instant := a.exports.list[0], a.exports.list[1]
+	if events.Report != "events" || events.Rows != 2 || events.To.Sub(events.From) != 24*time.Hour || !events.At.IsZero() || events.Params.Encode() != "limit=2&type=logon" {
+		t.Errorf("%+v", events)
+	}
+	if instant.Report != "signed-in" || !instant.At.Equal(time.Date(2025, 11, 18, 9, 0, 0, 0, time.UTC)) || instant.Rows != 2 {
+		t.Errorf("%+v", instant)
+	}
+	if w := a.get(path+"&format=csv", a.other.Name); w.Code != http.StatusForbidden {
+		t.Errorf("without the right: %d", w.Code)
+	}
+	a.exports.may = event.Errorf(event.CodeForbidden, "no files")
+	if w := a.get(path+"&format=csv", a.one.Name); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "no files") {
+		t.Errorf("refused: %d %s", w.Code, w.Body)
+	}
+	a.exports.may, a.exports.down = nil, event.Errorf(event.CodeUnavailable, "the trail is away")
+	if w := a.get(path+"&format=csv", a.one.Name); w.Code != http.StatusServiceUnavailable || strings.Contains(w.Body.String(), "ann") {
+		t.Errorf("what cannot be noted: %d %s", w.Code, w.Body)
 	}
 }
 

@@ -91,30 +91,31 @@ func (a *auditFlags) filter(cmd *cobra.Command, store *authsvc.Store) (authsvc.A
 	return want, nil
 }
 
-// each calls fn for every page of entries, newest first, until limit entries have come (0: all).
-func (a *auditFlags) each(cmd *cobra.Command, store *authsvc.Store, limit int, fn func([]authsvc.AuditRecord) error) error {
-	want, err := a.filter(cmd, store)
-	if err != nil {
-		return err
+// auditFilterRecord is which entries were taken out, as the trail shows it.
+type auditFilterRecord struct {
+	Action     string    `json:"action,omitempty"`
+	Outcome    string    `json:"outcome,omitempty"`
+	ActorKind  string    `json:"actor_kind,omitempty"`
+	ActorID    uint32    `json:"actor_id,omitempty"`
+	Actor      string    `json:"actor,omitempty"`
+	Company    uint32    `json:"company_id,omitempty"`
+	TargetKind string    `json:"target_kind,omitempty"`
+	TargetID   string    `json:"target_id,omitempty"`
+	Address    string    `json:"address,omitempty"`
+	RequestID  string    `json:"request_id,omitempty"`
+	Text       string    `json:"text,omitempty"`
+	From       time.Time `json:"from,omitzero"`
+	To         time.Time `json:"to,omitzero"`
+}
+
+func recordOf(w *authsvc.AuditFilter) auditFilterRecord {
+	r := auditFilterRecord{
+		w.Action, string(w.Outcome), string(w.ActorKind), w.ActorID, w.Actor, w.Company, w.TargetKind, w.TargetID, "", w.RequestID, w.Text, w.From, w.To,
 	}
-	for page := (authsvc.Page{Limit: authsvc.MaxPage}); ; {
-		if limit > 0 {
-			page.Limit = min(limit, authsvc.MaxPage)
-		}
-		list, next, err := store.ListAudit(cmd.Context(), localActor(), want, page)
-		if err != nil {
-			return err
-		}
-		if err := fn(list); err != nil {
-			return err
-		}
-		if limit > 0 {
-			limit -= len(list)
-		}
-		if page.Cursor = next; next == "" || limit == 0 && len(list) == page.Limit {
-			return nil
-		}
+	if w.Address.IsValid() {
+		r.Address = w.Address.String()
 	}
+	return r
 }
 
 func newAuditListCommand(c *cli) *cobra.Command {
@@ -128,15 +129,16 @@ func newAuditListCommand(c *cli) *cobra.Command {
   gatehouse audit list --company Acme --action key --json`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if limit < 1 {
-				return usageError{errors.New("--limit must be at least 1; \"audit export\" gives all")}
+			if limit < 1 || limit > authsvc.MaxPage {
+				return usageError{fmt.Errorf("--limit must be between 1 and %d; \"audit export\" gives all, and the trail tells of it", authsvc.MaxPage)}
 			}
 			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
-				all := []authsvc.AuditRecord{}
-				if err := flags.each(cmd, store, limit, func(list []authsvc.AuditRecord) error {
-					all = append(all, list...)
-					return nil
-				}); err != nil {
+				want, err := flags.filter(cmd, store)
+				if err != nil {
+					return err
+				}
+				all, _, err := store.ListAudit(cmd.Context(), localActor(), want, authsvc.Page{Limit: limit})
+				if err != nil {
 					return err
 				}
 				if asJSON {
@@ -268,24 +270,28 @@ func newAuditExportCommand(c *cli) *cobra.Command {
 			}
 			w := bufio.NewWriter(out)
 			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
-				n := 0
-				if err := flags.each(cmd, store, 0, func(list []authsvc.AuditRecord) error {
+				want, err := flags.filter(cmd, store)
+				if err != nil {
+					return err
+				}
+				// Before the first line goes out: whoever reads no further than that has it too.
+				if err := store.Record(cmd.Context(), localActor(), authsvc.Entry{Action: "audit.export", TargetKind: "audit", After: recordOf(&want)}); err != nil {
+					return err
+				}
+				for page := (authsvc.Page{Limit: authsvc.MaxPage}); ; {
+					list, next, err := store.ListAudit(cmd.Context(), localActor(), want, page)
+					if err != nil {
+						return err
+					}
 					for i := range list {
 						if err := printJSON(w, &list[i]); err != nil {
 							return err
 						}
 					}
-					n += len(list)
-					return nil
-				}); err != nil {
-					return err
+					if page.Cursor = next; next == "" {
+						return w.Flush()
+					}
 				}
-				if err := w.Flush(); err != nil {
-					return err
-				}
-				return store.Record(cmd.Context(), localActor(), authsvc.Entry{
-					Action: "audit.export", TargetKind: "audit", Detail: fmt.Sprintf("%d entries", n),
-				})
 			})
 		},
 	}

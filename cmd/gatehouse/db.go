@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gatehouse/authsvc"
 	"gatehouse/internal/reldb"
 	"gatehouse/schema/dbcopy"
 )
@@ -100,7 +101,10 @@ func (c *cli) copyDatabase(cmd *cobra.Command, fromAddress, toAddress string, st
 	defer func() { err = errors.Join(err, to.Close()) }()
 	progress, end := copyProgress(cmd.ErrOrStderr())
 	defer end()
-	return dbcopy.Copy(ctx, from, to, dbcopy.Options{StartOver: startOver, Progress: progress})
+	return dbcopy.Copy(ctx, from, to, dbcopy.Options{StartOver: startOver, Progress: progress, Begin: func(ctx context.Context) error {
+		// Hashes and sealed secrets go with it: the trail of the source tells where to, as does the copy's.
+		return authsvc.New(from).Record(ctx, localActor(), authsvc.Entry{Action: "db.copy", TargetKind: "database", Detail: "to " + to.Name()})
+	}})
 }
 
 // openIdle opens a database that no server of this machine may be using.

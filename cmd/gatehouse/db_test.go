@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse/authsvc"
 	"gatehouse/internal/reldb"
 	"gatehouse/internal/reldb/reldbtest"
 	"gatehouse/schema/dbcopy"
@@ -30,6 +31,13 @@ func TestDBCopy(t *testing.T) {
 			t.Errorf("%+v", report)
 		}
 		moved := console{t, []string{"--data", dir}, []string{"DATABASE_URL=" + target}}
+		for _, side := range []console{sh, moved} {
+			var list []authsvc.AuditRecord
+			side.ok(&list, "audit", "list", "--action", "db.copy", "--json")
+			if len(list) == 0 || !strings.HasPrefix(list[0].Detail, "to ") || side.ok(nil, "audit", "verify") == "" {
+				t.Errorf("the copy is not in the trail: %+v", list)
+			}
+		}
 		if after := moved.ok(nil, "company", "list", "--json"); after != before {
 			t.Errorf("%s, want %s", after, before)
 		}

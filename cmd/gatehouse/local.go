@@ -138,6 +138,7 @@ func (l *local) do(ctx context.Context, method, path string, q url.Values) (io.R
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set(headerAccount, localActor().Name)
 	resp, err := l.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("the server does not answer: %w", err)

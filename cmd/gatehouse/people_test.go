@@ -30,6 +30,7 @@ type people struct {
 	http  *http.Client
 	work  atomic.Int64 // of bcrypt
 	count atomic.Int64 // makes names differ
+	said  lockedBuffer // what it logged
 }
 
 // startPeople starts a server, without limits unless change says otherwise.
@@ -51,7 +52,7 @@ func startPeople(t *testing.T, change func(*config.Config)) *people {
 	dir := t.TempDir()
 	p.server, err = startServer(context.Background(), serverOptions{
 		dataDir: dir, databaseURL: reldb.SQLiteURL(filepath.Join(dir, "gatehouse.db")), listen: "127.0.0.1:0", cfg: cfg, passwords: hasher,
-		log: slog.New(slog.DiscardHandler),
+		log: slog.New(slog.NewTextHandler(&p.said, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

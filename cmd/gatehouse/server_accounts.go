@@ -209,18 +209,18 @@ func mountAccounts(r *mux.Router, routes []rest.Route) {
 	}
 }
 
-// companyOfCaller is the company that a request reads: that of its key, or the one that a person asks for with company=, which may be left out
-// by who belongs to one alone. One of which the person may not know is answered as if it were not there.
-func (s *server) companyOfCaller(ctx context.Context, r *http.Request) (query.Company, error) {
+// reader is who reads, and of which company: that of their key, or the one that a person asks for with company=, which may be left out by who
+// belongs to one alone. One of which the person may not know is answered as if it were not there.
+func (s *server) reader(ctx context.Context, r *http.Request) (query.Caller, error) {
 	actor, err := s.accounts.api.Reader(r)
 	if err != nil {
-		return query.Company{}, err
+		return query.Caller{}, err
 	}
 	c, err := s.companyFor(ctx, actor, r.URL.Query().Get("company"))
 	if err != nil {
-		return query.Company{}, err
+		return query.Caller{}, err
 	}
-	return query.Company{ID: c.ID, Name: c.Name, Location: c.Location, MaxSession: c.MaxSession}, nil
+	return s.readerOf(actor, &c), nil
 }
 
 func (s *server) companyFor(ctx context.Context, actor *authsvc.Actor, asked string) (authsvc.Company, error) {

@@ -16,9 +16,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/token"
 	"gatehouse/event"
 	"gatehouse/ingest"
 	"gatehouse/internal/edge"
+	"gatehouse/internal/logctx"
 	"gatehouse/query"
 )
 
@@ -104,6 +106,9 @@ type keyResolver struct{ keys *authsvc.Resolver }
 func (k keyResolver) Resolve(ctx context.Context, key string, from netip.Addr) (ingest.Principal, error) {
 	p, err := k.keys.Resolve(ctx, key, from)
 	if err != nil {
+		if token.APIKey.WellFormed(key) {
+			logctx.SetCaller(ctx, 0, "", "key "+token.APIKey.Prefix(key)) // which one is still in use somewhere
+		}
 		return ingest.Principal{}, err
 	}
 	return ingest.Principal{CompanyID: p.CompanyID, SiteID: p.SiteID, Company: p.CompanyName, Location: p.Location, MayIngest: p.Scopes.Has(authsvc.ScopeIngest)}, nil
@@ -131,7 +136,7 @@ func (s *server) internalPrincipal(ctx context.Context, company, site string) (i
 	return p, nil
 }
 
-// mountQueries puts reports and search on r, for the companies that auth allows, each behind limited.
+// mountQueries puts reports and search on r, for whom auth allows, each behind limited.
 func (s *server) mountQueries(r *mux.Router, auth query.Authenticator, limited func(http.Handler) http.Handler) error {
 	api, err := query.NewAPI(s.reports, auth, query.APIOptions{Log: s.logger("query"), RequestID: edge.RequestID, Extra: operations()})
 	if err != nil {
@@ -156,15 +161,6 @@ func methodsAt(r *mux.Router, req *http.Request) (out []string) {
 		}
 	}
 	return out
-}
-
-// companyNamed is the company that a local command asks about.
-func (s *server) companyNamed(ctx context.Context, r *http.Request) (query.Company, error) {
-	c, err := s.store.FindCompany(ctx, r.URL.Query().Get("company"))
-	if err != nil {
-		return query.Company{}, err
-	}
-	return query.Company{ID: c.ID, Name: c.Name, Location: c.Location, MaxSession: c.MaxSession}, nil
 }
 
 // flushLimit bounds a flush: with the event store away it would wait for ever.
@@ -219,7 +215,7 @@ func (s *server) serveControl(ctx context.Context) error {
 	s.intake.MountInternal(r)
 	r.HandleFunc(pathFlush, s.flush).Methods(http.MethodPost)
 	r.HandleFunc(pathMigrations, s.migrationState).Methods(http.MethodGet)
-	if err := s.mountQueries(r, s.companyNamed, func(h http.Handler) http.Handler { return h }); err != nil {
+	if err := s.mountQueries(r, s.localReader, func(h http.Handler) http.Handler { return h }); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	s.control = s.httpServer(r)

@@ -73,7 +73,7 @@ func (s *server) publicRoutes() (*mux.Router, error) {
 	r := mux.NewRouter()
 	s.intake.Mount(r)
 	r.Handle("/metrics", s.metricsHandler()).Methods(http.MethodGet)
-	if err := s.mountQueries(r, s.companyOfCaller, s.accounts.api.LimitReads); err != nil {
+	if err := s.mountQueries(r, s.reader, s.accounts.api.LimitReads); err != nil {
 		return nil, err
 	}
 	mountAccounts(r, s.accounts.api.Routes())

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gatehouse/authsvc"
+	"gatehouse/internal/logctx"
 )
 
 // trails are what runs beside the requests on the relational database: the error log's writing, and the daily cleaning.
@@ -18,7 +19,7 @@ type trails struct {
 
 // keepErrors puts the error log behind the server's logger. What is logged before the database is open waits.
 func (s *server) keepErrors() {
-	own := s.log.Handler()
+	own := logctx.Handler(s.log.Handler()) // which reads each record's request, also where the database is away
 	s.trails.errors = authsvc.NewErrorLog(own, time.Now)
 	s.log = slog.New(s.trails.errors.Handler(own))
 }

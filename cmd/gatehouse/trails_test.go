@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -104,14 +106,21 @@ func TestAuditCommands(t *testing.T) {
 		}
 		file := filepath.Join(dir, "trail.ndjson")
 		sh.ok(nil, "audit", "export", "--out", file)
-		if raw, err := os.ReadFile(file); err != nil || strings.Count(string(raw), "\n") != 4 {
-			t.Errorf("%s, %v", raw, err)
+		if raw, err := os.ReadFile(file); err != nil || strings.Count(string(raw), "\n") != 5 || !strings.Contains(string(raw[:bytes.IndexByte(raw, '\n')]), `"action":"audit.export"`) {
+			t.Errorf("%s, %v", raw, err) // the four, and that they were taken out
 		}
 		sh.fails(1, []string{"write the export"}, "audit", "export", "--out", file) // it is never written over
 		sh.ok(&list, "audit", "list", "--action", "audit.export", "--json")
-		if len(list) != 1 || list[0].Detail != "4 entries" {
+		if len(list) != 1 || string(list[0].After) != "{}" {
 			t.Errorf("%+v", list)
 		}
+		// Whoever reads one line and goes is in the trail too, with what they asked for.
+		run(append(sh.args, "audit", "export", "--company", "Acme", "--action", "key"), sh.env, closedPipe{}, io.Discard)
+		sh.ok(&list, "audit", "list", "--action", "audit.export", "--json")
+		if len(list) != 2 || string(list[0].After) != `{"action":"key","company_id":1}` {
+			t.Errorf("%+v", list)
+		}
+		sh.fails(2, []string{"between 1 and 500", "audit export"}, "audit", "list", "--limit", "501")
 		sh.fails(2, []string{"SEQ:HASH"}, "audit", "verify", "--anchor", "3")
 		sh.fails(1, []string{"BROKEN at entry 3", "written anew"}, "audit", "verify", "--anchor", "3:"+strings.Repeat("0", 64))
 		sh.fails(1, []string{"outcome"}, "audit", "list", "--outcome", "good")
@@ -126,6 +135,47 @@ func TestAuditCommands(t *testing.T) {
 		}
 		sh.fails(1, []string{"BROKEN at entry 4", "was changed"}, "audit", "verify")
 	})
+}
+
+// closedPipe is an output of which nobody reads more.
+type closedPipe struct{}
+
+func (closedPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestExportsRecorded: whatever leaves as a file is in the trail: who took it, by which key or session, what was asked for, how many rows it had.
+func TestExportsRecorded(t *testing.T) {
+	t.Parallel()
+	p := startPeople(t, nil)
+	acme := p.company("Acme")
+	u := p.person(authsvc.RoleUser, authsvc.RoleUser, acme.ID)
+	ada := p.signIn(&u)
+	key, secret := p.key(acme.ID, authsvc.ScopeRead)
+	const report, events = "/api/v1/reports/time-spent?from=2025-05-01&to=2025-06-01", "/api/v1/events?user=ann"
+	ada.want(200, "GET", report, "")
+	ada.want(200, "GET", report+"&format=csv", "")
+	p.program("X-API-Key", secret).want(200, "GET", events+"&format=csv", "")
+	sh := console{t, []string{"--data", p.dataDir}, nil}
+	sh.ok(nil, "report", "totals", "--company", "Acme", "--csv")
+	list, _, err := p.store.ListAudit(t.Context(), localActor(), authsvc.AuditFilter{TargetKind: "report"}, authsvc.Page{})
+	if err != nil || len(list) != 3 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for i, want := range []struct {
+		action, target string
+		kind           authsvc.ActorKind
+		name, via      string
+		after          string
+	}{
+		{"report.export", "totals", authsvc.ActorLocal, localActor().Name, "command line", `"rows":`},
+		{"events.export", "events", authsvc.ActorKey, key.Site, "key " + key.Prefix, `"parameters":{"user":["ann"]},"rows":0`},
+		{"report.export", "time-spent", authsvc.ActorPerson, u.Username, "session ", `{"from":"2025-05-01T00:00:00Z","to":"2025-06-01T00:00:00Z","rows":0}`},
+	} {
+		r := list[i]
+		if r.Action != want.action || r.TargetName != want.target || r.ActorKind != want.kind || r.ActorName != want.name || r.Company != acme.ID ||
+			!strings.HasPrefix(r.Via, want.via) || !strings.Contains(string(r.After), want.after) {
+			t.Errorf("%+v\nwant %+v\nafter %s", r, want, r.After)
+		}
+	}
 }
 
 func TestErrorCommands(t *testing.T) {

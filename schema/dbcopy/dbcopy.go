@@ -19,6 +19,8 @@ type Options struct {
 	StartOver bool
 	// Progress, when not nil, is told after each portion how many rows of how many are in the target or compared. It is called from one goroutine.
 	Progress func(Progress)
+	// Begin, when not nil, is called before the first row of a new copy is read, and not for one that goes on: what it writes to the source is in the copy.
+	Begin func(context.Context) error
 	// PageRows is the size of a portion, 0 for the usual one. Each portion is one transaction in the target.
 	PageRows int
 }
@@ -67,7 +69,7 @@ var (
 )
 
 // Copy copies all of from into to, which must be empty but for what migrations put there, or hold a part of the same copy. It brings the target's tables
-// up to date first; the source's must be. Nothing is written to the source. An error tells what to do about it; what was copied until then stays, and the
+// up to date first; the source's must be. Nothing but what Begin writes is written to the source. An error tells what to do about it; what was copied until then stays, and the
 // next call goes on from there.
 func Copy(ctx context.Context, from, to *reldb.DB, o Options) (Report, error) {
 	report := Report{From: from.Name(), To: to.Name()}
@@ -81,15 +83,16 @@ func Copy(ctx context.Context, from, to *reldb.DB, o Options) (Report, error) {
 	if err := source.Check(ctx); err != nil {
 		return report, fmt.Errorf("source %s: %w", from.Name(), err)
 	}
-	// The source's rows must not change while they are read, and two copies must not write to one target.
-	err := source.Hold(ctx, func(ctx context.Context) error {
-		return to.WithLock(ctx, "database copy", func(ctx context.Context) error {
-			if _, _, err := target.Up(ctx); err != nil {
-				return fmt.Errorf("target: %w", err)
-			}
-			c := &copier{from: from, to: to, o: o}
-			return c.run(ctx, &report)
-		})
+	// Two copies must not write to one target, and the source's rows must not change while they are read.
+	err := to.WithLock(ctx, "database copy", func(ctx context.Context) error {
+		if _, _, err := target.Up(ctx); err != nil {
+			return fmt.Errorf("target: %w", err)
+		}
+		c := &copier{from: from, to: to, o: o}
+		if err := c.begin(ctx, schema.Tables()); err != nil {
+			return err
+		}
+		return source.Hold(ctx, func(ctx context.Context) error { return c.run(ctx, &report) })
 	})
 	return report, err
 }
@@ -103,9 +106,6 @@ type copier struct {
 
 func (c *copier) run(ctx context.Context, report *Report) error {
 	tables := schema.Tables()
-	if err := c.begin(ctx, tables); err != nil {
-		return err
-	}
 	for _, t := range tables {
 		n, err := count(ctx, c.from, t.Name)
 		if err != nil {

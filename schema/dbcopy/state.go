@@ -122,6 +122,11 @@ func (c *copier) begin(ctx context.Context, tables []schema.Table) error {
 			return err
 		}
 	}
+	if c.o.Begin != nil {
+		if err := c.o.Begin(ctx); err != nil {
+			return err
+		}
+	}
 	return c.to.Update(ctx, func(tx *reldb.Tx) error {
 		if _, err := tx.Exec(ctx, stateClear); err != nil {
 			return err
