@@ -3,6 +3,8 @@ package authsvc
 import (
 	"context"
 	"time"
+
+	"gatehouse/event"
 )
 
 // actionPurge is how the trail tells that its oldest entries were removed.
@@ -25,26 +27,39 @@ const (
 	moveFirst    = `UPDATE audit_head SET first_seq = ?, first_hash = ? WHERE id = 1`
 )
 
+// No entry younger than this is ever removed; the setting takes no less.
+const (
+	minRetentionDays  = 30
+	MinAuditRetention = minRetentionDays * 24 * time.Hour
+)
+
 // PurgeAudit removes entries from before a time, from the beginning of the trail to the first that is newer, and tells how many. The
-// trail keeps the hash of the last that went, so that the rest can still be verified, and an entry about it. An error leaves removed what
-// was removed so far.
-func (s *Store) PurgeAudit(ctx context.Context, actor *Actor, before time.Time) (int64, error) {
+// trail keeps the hash of the last that went, so that the rest can still be verified, and entries about it, which are told: whoever logs them makes it
+// possible to tell a removal by the rules from a forged one. An error leaves removed what was removed so far.
+func (s *Store) PurgeAudit(ctx context.Context, actor *Actor, before time.Time) (removed int64, told []AuditAnchor, err error) {
 	if err := actor.Require(PermChangeSettings, 0); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
-	var removed int64
+	if s.now().Sub(before) < MinAuditRetention {
+		return 0, nil, event.FieldError("before", "must lie at least %d days back", minRetentionDays)
+	}
 	for {
 		var n int64
+		var entry AuditAnchor
 		err := s.update(ctx, actor, func(tx *auditedTx) (err error) {
 			n, err = s.purgeChunk(ctx, tx, before)
+			entry = AuditAnchor{Seq: tx.seq, Hash: tx.hash}
 			return err
 		})
 		if err != nil {
-			return removed, fail(err, "remove old entries of the audit trail")
+			return removed, told, fail(err, "remove old entries of the audit trail")
+		}
+		if n > 0 {
+			told = append(told, entry)
 		}
 		removed += n
 		if n < purgeChunk {
-			return removed, nil
+			return removed, told, nil
 		}
 	}
 }

@@ -138,16 +138,16 @@ func TestAuditTampering(t *testing.T) {
 				if err := s.Record(ctx, actor, e); err != nil {
 					t.Fatal(err)
 				}
-				clk.add(time.Second)
+				clk.add(10 * 24 * time.Hour)
 			}
 			if rapid.Bool().Draw(t, "purge") {
-				if _, err := s.PurgeAudit(ctx, operator, clk.now().Add(-4*time.Second)); err != nil {
+				if _, _, err := s.PurgeAudit(ctx, operator, clk.now().AddDate(0, 0, -40)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			whole := readTrail(t, s.DB())
 			first, last := whole.head[0].(int64), whole.head[2].(int64)
-			anchor := authsvc.AuditAnchor{Seq: last, Hash: whole.head[3].(string)}
+			anchor := authsvc.AuditAnchor{Seq: last, Hash: whole.head[3].(string), First: first}
 			if b := verify(t, anchor); b != nil {
 				t.Fatalf("a trail that nobody touched: %+v", b)
 			}
@@ -157,7 +157,7 @@ func TestAuditTampering(t *testing.T) {
 			i := rapid.IntRange(0, n-1).Draw(t, "row")
 			at := first + int64(i)
 			lo, hi, unseen := at, at, false
-			switch kind := rapid.SampledFrom([]string{"edit", "remove", "swap", "insert", "head", "cut off", "calculate anew"}).Draw(t, "kind"); kind {
+			switch kind := rapid.SampledFrom([]string{"edit", "remove", "swap", "insert", "head", "cut off", "calculate anew", "forge a removal"}).Draw(t, "kind"); kind {
 			case "edit":
 				c := rapid.IntRange(1, len(auditColumns)-1).Draw(t, "column")
 				if c < auditNumbers {
@@ -212,7 +212,41 @@ func TestAuditTampering(t *testing.T) {
 					bad.rows[k][18] = sum
 				}
 				bad.head[3] = bad.rows[n-1][18]
-				lo, hi, unseen = last, last, whole.rows[i][16] != "nothing happened"
+				lo, hi, unseen = last, last, whole.rows[i][16] != "nothing happened" && first == 1
+			case "forge a removal":
+				// The first entries go, and one is added that says that it was done by the rules: with right hashes, and old enough.
+				removed := bad.rows[:i+1]
+				days := rapid.SampledFrom([]int{0, 29, 31, 400}).Draw(t, "days")
+				row := slices.Clone(bad.rows[n-1])
+				row[0], row[1] = last+1, clk.now().UnixMilli()
+				for c, name := range auditColumns {
+					switch name {
+					case "action":
+						row[c] = "audit.purge"
+					case "outcome":
+						row[c] = "success"
+					case "after_json":
+						row[c] = fmt.Sprintf(`{"removed":%d,"before":%q,"first_seq":%d,"first_hash":%q}`, i+1, clk.now().AddDate(0, 0, -days).Format(time.RFC3339), at+1, removed[i][18])
+					case "prev_hash":
+						row[c] = bad.head[3]
+					}
+				}
+				bad.rows = append(bad.rows[i+1:], row)
+				bad.write(t, s.DB())
+				sum, err := authsvc.AuditSum(ctx, s, last+1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				row[18] = sum
+				bad.head = [4]any{at + 1, removed[i][18], last + 1, sum}
+				bad.write(t, s.DB())
+				if verify(t) == nil {
+					t.Fatal("a forged removal is not seen without an anchor")
+				}
+				if named := (authsvc.AuditAnchor{Seq: last + 1, Hash: strings.Repeat("0", 64), Removal: true}); verify(t, named) == nil {
+					t.Fatal("another removal than the one that is named is not seen")
+				}
+				lo, hi = last+1, last+1
 			}
 			bad.write(t, s.DB())
 			if unseen {
@@ -423,7 +457,7 @@ func TestAuditReach(t *testing.T) {
 			if _, err := s.AuditHead(ctx, c.actor); (err == nil) != (name == "GlobalAdmin") {
 				t.Errorf("%s reads the head: %v", name, err)
 			}
-			if _, err := s.PurgeAudit(ctx, c.actor, time.Unix(0, 0)); (err == nil) != (name == "GlobalAdmin") {
+			if _, _, err := s.PurgeAudit(ctx, c.actor, time.Unix(0, 0)); (err == nil) != (name == "GlobalAdmin") {
 				t.Errorf("%s purges: %v", name, err)
 			}
 		}
@@ -497,7 +531,8 @@ func TestPurgeAudit(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
 		ctx, clk := t.Context(), newClock()
 		s := open(authsvc.WithClock(clk.now))
-		var heads []authsvc.AuditHead
+		const day = 24 * time.Hour
+		var heads []authsvc.AuditAnchor
 		for range 10 {
 			if err := s.Record(ctx, operator, authsvc.Entry{Action: "key.create"}); err != nil {
 				t.Fatal(err)
@@ -506,34 +541,65 @@ func TestPurgeAudit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			heads = append(heads, head)
-			clk.add(24 * time.Hour)
+			heads = append(heads, head.Last)
+			clk.add(10 * day)
 		}
-		n, err := s.PurgeAudit(ctx, operator, clk.now().AddDate(0, 0, -4))
-		if err != nil || n != 6 {
-			t.Fatalf("%d, %v", n, err)
+		broken := func(want string, anchors ...authsvc.AuditAnchor) {
+			t.Helper()
+			check, err := s.VerifyAudit(ctx, operator, anchors...)
+			switch {
+			case err != nil:
+				t.Error(err)
+			case want == "" && check.Broken != nil, want != "" && (check.Broken == nil || !strings.Contains(check.Broken.Problem, want)):
+				t.Errorf("with %v: %+v, want %q", anchors, check.Broken, want)
+			}
 		}
-		check, err := s.VerifyAudit(ctx, operator, heads[5].Last, heads[6].Last)
-		if err != nil || check.Broken != nil || check.Head.First != 7 || check.Entries != 5 {
-			t.Errorf("%+v, %+v, %v", check, check.Broken, err)
+		if _, _, err := s.PurgeAudit(ctx, operator, clk.now().Add(-30*day+1)); event.ErrorCode(err) != event.CodeInvalid {
+			t.Errorf("what is younger than any setting allows was removed: %v", err)
 		}
-		if _, err := s.VerifyAudit(ctx, operator, heads[4].Last); event.ErrorCode(err) != event.CodeInvalid || !strings.Contains(err.Error(), "because of its age") {
+		n, told, err := s.PurgeAudit(ctx, operator, clk.now().Add(-40*day))
+		if err != nil || n != 6 || len(told) != 1 || told[0].Seq != 11 {
+			t.Fatalf("%d, %v, %v", n, told, err)
+		}
+		// A removal is known when it was named, or when an anchor was made after it.
+		known := told[0]
+		known.Removal = true
+		head, err := s.AuditHead(ctx, operator)
+		if err != nil || head.Last.First != 7 {
+			t.Fatal(head, err)
+		}
+		broken("not known to be by the rules")
+		broken("not known to be by the rules", told[0])
+		broken("not known to be by the rules", heads[6])
+		broken("not known to be by the rules", heads[6], head.Last)
+		broken("", known)
+		broken("", head.Last)
+		broken("", known, heads[5], heads[6], head.Last)
+		broken("the oldest were removed", known, authsvc.AuditAnchor{Seq: heads[6].Seq, Hash: heads[6].Hash, First: 2})
+		check, err := s.VerifyAudit(ctx, operator, known)
+		if err != nil || check.Head.First != 7 || check.Entries != 5 || len(check.Removals) != 1 || !check.Removals[0].Known || check.Removals[0].Removed != 6 {
+			t.Errorf("%+v, %v", check, err)
+		}
+		if _, err := s.VerifyAudit(ctx, operator, known, heads[4]); event.ErrorCode(err) != event.CodeInvalid || !strings.Contains(err.Error(), "because of its age") {
 			t.Errorf("an anchor of an entry that is gone: %v", err)
 		}
+		broken("not known to be by the rules", heads[4])
 		// Nothing is old: nothing happens, and nothing is told.
-		if n, err := s.PurgeAudit(ctx, operator, clk.now().AddDate(0, 0, -4)); err != nil || n != 0 {
-			t.Errorf("%d, %v", n, err)
+		if n, told, err := s.PurgeAudit(ctx, operator, clk.now().Add(-40*day)); err != nil || n != 0 || told != nil {
+			t.Errorf("%d, %v, %v", n, told, err)
 		}
 		// All is old, the entry about the first removal too.
-		clk.add(time.Hour)
-		if n, err := s.PurgeAudit(ctx, operator, clk.now()); err != nil || n != 5 {
+		clk.add(31 * day)
+		n, told, err = s.PurgeAudit(ctx, operator, clk.now().Add(-30*day))
+		if err != nil || n != 5 {
 			t.Errorf("%d, %v", n, err)
 		}
 		list, _, err := s.ListAudit(ctx, operator, authsvc.AuditFilter{}, authsvc.Page{})
 		if err != nil || len(list) != 1 || list[0].Action != "audit.purge" {
 			t.Errorf("%+v, %v", list, err)
 		}
-		check, err = s.VerifyAudit(ctx, operator)
+		told[0].Removal = true
+		check, err = s.VerifyAudit(ctx, operator, told...)
 		if err != nil || check.Broken != nil || check.Head.First != 12 {
 			t.Errorf("%+v, %v", check, err)
 		}
@@ -542,6 +608,7 @@ func TestPurgeAudit(t *testing.T) {
 
 func FuzzAuditAnchor(f *testing.F) {
 	f.Add("1:" + strings.Repeat("0a", 32))
+	f.Add("7:" + strings.Repeat("0a", 32) + ":3")
 	f.Add("0:")
 	f.Fuzz(func(t *testing.T, text string) {
 		a, err := authsvc.ParseAuditAnchor(text)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/netip"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +63,20 @@ const (
 func LoginKey(login string) string {
 	return clip(nameKey(strings.ToValidUTF8(login, "\uFFFD")), maxNameKey)
 }
+
+// TriedName is how the audit trail shows a name with which nobody can sign in. People type passwords there, and the trail forgets nothing: only what
+// has the form of an e-mail is shown whole. Of everything else there are two characters, the length, and a keyed hash by which equal ones are known.
+func TriedName(sealer *Sealer, login string) string {
+	clean, _, err := cleanEmail(login)
+	if host := clean[strings.LastIndexByte(clean, '@')+1:]; err == nil && mailHost.MatchString(host) {
+		return clean
+	}
+	shown := []rune(strings.ToValidUTF8(strings.TrimSpace(login), "\uFFFD"))
+	return fmt.Sprintf("%s… (%d characters, %s)", string(shown[:min(2, len(shown))]), len(shown), sealer.MAC(PurposeTried, LoginKey(login))[:16])
+}
+
+// mailHost is what a domain that takes mail looks like: it ends in a name of letters.
+var mailHost = regexp.MustCompile(`^\S+\.(\p{L}{2,}|xn--\S+)$`)
 
 // CredentialOf finds a person by what they sign in with, a username or an e-mail, as LoginKey gives it. Nobody is CodeNotFound; whoever asks must not let that be
 // seen.

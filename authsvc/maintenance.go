@@ -29,6 +29,12 @@ type Maintained struct {
 	AuditEntries, Sessions, RefreshTokens, Lockouts, KeyDays, ErrorRecords int64
 }
 
+// KeptTrail is how the audit trail stood when RunMaintenance was done.
+type KeptTrail struct {
+	Purges []AuditAnchor // the entries that tell of its removals of older ones
+	Head   AuditHead
+}
+
 const (
 	deleteSessions  = `DELETE FROM web_sessions WHERE expires_at < ?`
 	deleteRefresh   = `DELETE FROM refresh_tokens WHERE expires_at < ?`
@@ -43,7 +49,7 @@ const (
 // RunMaintenance removes what has outlived its use: entries of the audit trail and of the error log by the settings, sessions and
 // refresh tokens that have ended, failed sign-ins, the daily counts of keys after 400 days. Several servers may call it at once: one
 // after the other does it. What fails does not keep the rest from being done.
-func (s *Store) RunMaintenance(ctx context.Context) (done Maintained, err error) {
+func (s *Store) RunMaintenance(ctx context.Context) (done Maintained, trail KeptTrail, err error) {
 	err = s.db.WithLock(ctx, maintenanceLock, func(ctx context.Context) error {
 		var errs []error
 		now := s.now()
@@ -52,7 +58,7 @@ func (s *Store) RunMaintenance(ctx context.Context) (done Maintained, err error)
 			return err // without them it is not known what to keep
 		}
 		if days := settings.AuditRetentionDays; days > 0 {
-			done.AuditEntries, err = s.PurgeAudit(ctx, System(), now.AddDate(0, 0, -days))
+			done.AuditEntries, trail.Purges, err = s.PurgeAudit(ctx, System(), now.Add(-time.Duration(days)*24*time.Hour))
 			errs = append(errs, err)
 		}
 		remove := func(count *int64, query string, args ...any) {
@@ -78,9 +84,10 @@ func (s *Store) RunMaintenance(ctx context.Context) (done Maintained, err error)
 		for first := int64(0); first <= last && ctx.Err() == nil; first += keyRange {
 			remove(&done.KeyDays, deleteKeyDays, first, first+keyRange, dayOf(now)-keptDays)
 		}
-		return errors.Join(append(errs, ctx.Err())...)
+		trail.Head, err = s.AuditHead(ctx, System())
+		return errors.Join(append(errs, err, ctx.Err())...)
 	})
-	return done, fail(err, "clean the database")
+	return done, trail, fail(err, "clean the database")
 }
 
 // KeepMaintained runs RunMaintenance soon after the start and then every day, until ctx ends.
@@ -94,8 +101,9 @@ func (s *Store) KeepMaintained(ctx context.Context, log *slog.Logger) {
 		case <-next.C:
 		}
 		limited, cancel := context.WithTimeout(ctx, maintenanceLimit)
-		done, err := s.RunMaintenance(limited)
+		done, trail, err := s.RunMaintenance(limited)
 		cancel()
+		trail.log(log)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -106,5 +114,15 @@ func (s *Store) KeepMaintained(ctx context.Context, log *slog.Logger) {
 				slog.Int64("lockouts", done.Lockouts), slog.Int64("error_records", done.ErrorRecords))
 		}
 		next.Reset(maintenanceEvery)
+	}
+}
+
+// log tells what the audit trail is held against later, in a log that is shipped elsewhere: where it ends, and that removals were ours.
+func (m *KeptTrail) log(log *slog.Logger) {
+	for _, entry := range m.Purges {
+		log.Info("old entries of the audit trail were removed; verify it with --purged and this", slog.String("purged", entry.String()))
+	}
+	if m.Head.Last.Seq > 0 {
+		log.Info("the audit trail goes up to here; verify it with --anchor and this", slog.String("anchor", m.Head.Last.String()))
 	}
 }

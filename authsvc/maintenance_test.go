@@ -60,7 +60,7 @@ func TestMaintenance(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		done, err := s.RunMaintenance(ctx)
+		done, trail, err := s.RunMaintenance(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,10 +77,18 @@ func TestMaintenance(t *testing.T) {
 		if err := s.DB().QueryRow(ctx, `SELECT COUNT(*) FROM api_keys WHERE old_key_hash IS NOT NULL`).Scan(&old); err != nil || old != 0 {
 			t.Errorf("an old secret that has ended is still there: %d, %v", old, err)
 		}
-		if check, err := s.VerifyAudit(ctx, operator); err != nil || check.Broken != nil {
-			t.Errorf("%+v, %v", check.Broken, err)
+		// What it tells of the trail is what a check asks for.
+		if len(trail.Purges) != 1 {
+			t.Fatalf("%+v", trail)
 		}
-		if done, err := s.RunMaintenance(ctx); err != nil || done != (authsvc.Maintained{}) {
+		known := trail.Purges[0]
+		known.Removal = true
+		for _, anchor := range []authsvc.AuditAnchor{known, trail.Head.Last} {
+			if check, err := s.VerifyAudit(ctx, operator, anchor); err != nil || check.Broken != nil {
+				t.Errorf("%s: %+v, %v", anchor, check.Broken, err)
+			}
+		}
+		if done, _, err := s.RunMaintenance(ctx); err != nil || done != (authsvc.Maintained{}) {
 			t.Errorf("once more: %+v, %v", done, err)
 		}
 	})

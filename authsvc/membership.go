@@ -32,8 +32,6 @@ const (
 	updateMembership  = `UPDATE memberships SET role = ? WHERE user_id = ? AND company_id = ?`
 	deleteMembership  = `DELETE FROM memberships WHERE user_id = ? AND company_id = ?`
 	countMemberships  = `SELECT COUNT(*) FROM memberships WHERE user_id = ?`
-	// An assignment as operator means nothing once its holder is none; it must not come back with a later promotion.
-	endAssignments = `UPDATE memberships SET role = 'User' WHERE user_id = ? AND role = 'Admin'`
 )
 
 // maxMemberships bounds what each request of a person reads. Who must reach more companies than this is a GlobalAdmin.
@@ -171,6 +169,26 @@ func (s *Store) RemoveMembership(ctx context.Context, actor *Actor, userID, comp
 		entry.Before = old.record()
 		return tx.record(ctx, entry)
 	}), "remove membership")
+}
+
+// endAssignments makes somebody a User where they were assigned as operator: an assignment means nothing once its holder is none, and must not
+// come back with a later promotion.
+func endAssignments(ctx context.Context, tx *auditedTx, u *User) error {
+	for i := range u.Memberships {
+		m := &u.Memberships[i]
+		if m.Role != RoleAdmin {
+			continue
+		}
+		if _, err := tx.Exec(ctx, updateMembership, string(RoleUser), u.ID, m.CompanyID); err != nil {
+			return err
+		}
+		entry := membershipEntry("membership.set", u, m.CompanyID)
+		entry.Before, entry.After, entry.Detail = m.record(), &membershipRecord{m.CompanyName, RoleUser}, "with the role over all companies"
+		if err := tx.record(ctx, entry); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (u *User) member(companyID uint32) (Membership, bool) {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"strconv"
 	"time"
 
 	"gatehouse/event"
@@ -18,12 +19,13 @@ import (
 const maxPasskeys = 20
 
 const (
-	selectHandle   = `SELECT webauthn_handle FROM users WHERE id = ?`
-	setHandle      = `UPDATE users SET webauthn_handle = ? WHERE id = ? AND webauthn_handle IS NULL`
-	selectPasskeys = `SELECT id, name, credential, created_at, last_used_at FROM webauthn_credentials WHERE user_id = ? ORDER BY id` //nolint:gosec // SQL, no credential
-	insertPasskey  = `INSERT INTO webauthn_credentials (user_id, credential_hash, name, credential, created_at) VALUES (?, ?, ?, ?, ?)`
-	updatePasskey  = `UPDATE webauthn_credentials SET credential = ?, last_used_at = ? WHERE user_id = ? AND credential_hash = ? AND credential = ?` //nolint:gosec // SQL, no credential
-	deletePasskey  = `DELETE FROM webauthn_credentials WHERE user_id = ? AND id = ?`
+	selectHandle      = `SELECT webauthn_handle FROM users WHERE id = ?`
+	setHandle         = `UPDATE users SET webauthn_handle = ? WHERE id = ? AND webauthn_handle IS NULL`
+	selectPasskeys    = `SELECT id, name, credential, created_at, last_used_at FROM webauthn_credentials WHERE user_id = ? ORDER BY id` //nolint:gosec // SQL, no credential
+	insertPasskey     = `INSERT INTO webauthn_credentials (user_id, credential_hash, name, credential, created_at) VALUES (?, ?, ?, ?, ?)`
+	updatePasskey     = `UPDATE webauthn_credentials SET credential = ?, last_used_at = ? WHERE user_id = ? AND credential_hash = ? AND credential = ?` //nolint:gosec // SQL, no credential
+	selectPasskeyName = `SELECT name FROM webauthn_credentials WHERE user_id = ? AND id = ?`
+	deletePasskey     = `DELETE FROM webauthn_credentials WHERE user_id = ? AND id = ?`
 )
 
 // Passkey is a passkey as its owner sees it.
@@ -91,9 +93,9 @@ func passkeyHash(id []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// AddPasskey adds a passkey to the actor's account. id is the credential's own, by which no other account may have it. codes are recovery
+// AddPasskey adds a passkey to the actor's account. credentialID is its own, by which no other account may have it. codes are recovery
 // codes where this is the person's first factor.
-func (s *Store) AddPasskey(ctx context.Context, actor *Actor, name string, id []byte, credential string) (codes []string, err error) {
+func (s *Store) AddPasskey(ctx context.Context, actor *Actor, name string, credentialID []byte, credential string) (codes []string, err error) {
 	if err := actor.own(actor.ID, StageSetUpFactor); err != nil {
 		return nil, err
 	}
@@ -110,7 +112,7 @@ func (s *Store) AddPasskey(ctx context.Context, actor *Actor, name string, id []
 		if n >= maxPasskeys {
 			return event.Errorf(event.CodeConflict, "you have %d passkeys: remove one first", n)
 		}
-		_, err := tx.Exec(ctx, insertPasskey, actor.ID, passkeyHash(id), clean, credential, millis(tx.now))
+		id, err := tx.Insert(ctx, insertPasskey, actor.ID, passkeyHash(credentialID), clean, credential, millis(tx.now))
 		if reldb.IsUnique(err) {
 			return event.Errorf(event.CodeConflict, "this passkey is registered already")
 		}
@@ -120,7 +122,7 @@ func (s *Store) AddPasskey(ctx context.Context, actor *Actor, name string, id []
 		if codes, err = firstCodes(ctx, tx, actor.ID); err != nil {
 			return err
 		}
-		return tx.record(ctx, actor.ownEntry("passkey.add", clean))
+		return tx.record(ctx, actor.ownEntry("passkey.add", numbered(uint32(id), clean))) //nolint:gosec // ids are INTEGER columns that count up from 1
 	})
 	if err != nil {
 		return nil, fail(err, "add a passkey")
@@ -139,22 +141,31 @@ func (s *Store) UsePasskey(ctx context.Context, userID uint32, id []byte, old, c
 	return ok && err == nil, fail(err, "use a passkey")
 }
 
+// numbered names one of a person's things in an entry of the audit trail.
+func numbered(id uint32, name string) string {
+	return name + " (" + strconv.FormatUint(uint64(id), 10) + ")"
+}
+
 // RemovePasskey takes a passkey of the actor away, and with the last second factor the recovery codes.
 func (s *Store) RemovePasskey(ctx context.Context, actor *Actor, passkeyID uint32) error {
 	if err := actor.Require(PermOwnAccount, 0); err != nil {
 		return err
 	}
 	return fail(s.changePeople(ctx, actor, func(tx *auditedTx) error {
-		n, err := tx.Exec(ctx, deletePasskey, actor.ID, passkeyID)
+		var name string
+		err := tx.QueryRow(ctx, selectPasskeyName, actor.ID, passkeyID).Scan(&name)
+		if errors.Is(err, sql.ErrNoRows) {
+			return event.Errorf(event.CodeNotFound, "you have no passkey with id %d", passkeyID)
+		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return event.Errorf(event.CodeNotFound, "you have no passkey with id %d", passkeyID)
+		if _, err := tx.Exec(ctx, deletePasskey, actor.ID, passkeyID); err != nil {
+			return err
 		}
 		if err := dropCodesWithoutFactor(ctx, tx, actor.ID); err != nil {
 			return err
 		}
-		return tx.record(ctx, actor.ownEntry("passkey.remove", ""))
+		return tx.record(ctx, actor.ownEntry("passkey.remove", numbered(passkeyID, name)))
 	}), "remove a passkey")
 }

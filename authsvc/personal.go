@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"strconv"
 	"time"
 
 	"gatehouse/authsvc/token"
@@ -22,6 +21,14 @@ type PersonalToken struct {
 	Expires  time.Time
 	LastUsed time.Time // zero: never; to within a minute
 	Address  string    // from where it was last used
+}
+
+// personalRecord is a token as the audit trail shows it.
+type personalRecord struct {
+	Name    string    `json:"name"`
+	Prefix  string    `json:"prefix"`
+	Scopes  Scopes    `json:"scopes"`
+	Expires time.Time `json:"expires"`
 }
 
 // NewPersonalToken is what a person chooses for a token.
@@ -42,6 +49,7 @@ const (
 	listPersonal   = `SELECT id, name, token_prefix, scopes, created_at, expires_at, last_used_at, last_used_ip FROM personal_tokens
     WHERE user_id = ? AND revoked_at IS NULL ORDER BY id`
 	countPersonal  = `SELECT COUNT(*) FROM personal_tokens WHERE user_id = ? AND revoked_at IS NULL AND expires_at > ?`
+	selectPersonal = `SELECT name, token_prefix, scopes, expires_at FROM personal_tokens WHERE user_id = ? AND id = ? AND revoked_at IS NULL`
 	revokePersonal = `UPDATE personal_tokens SET revoked_at = ? WHERE user_id = ? AND id = ? AND revoked_at IS NULL`
 	findPersonal   = `SELECT id, user_id, scopes, expires_at, last_used_at FROM personal_tokens WHERE token_hash = ? AND revoked_at IS NULL`
 	notePersonal   = `UPDATE personal_tokens SET last_used_at = ?, last_used_ip = ? WHERE id = ?`
@@ -94,7 +102,8 @@ func (s *Store) CreatePersonalToken(ctx context.Context, actor *Actor, n NewPers
 			return err
 		}
 		t.ID = uint32(id) //nolint:gosec // ids are INTEGER columns that count up from 1
-		e := actor.ownEntry("token.create", t.Prefix+"… "+n.Scopes.String())
+		e := actor.ownEntry("token.create", numbered(t.ID, name))
+		e.After = personalRecord{name, t.Prefix, n.Scopes, t.Expires}
 		return tx.record(ctx, e)
 	})
 	if err != nil {
@@ -147,14 +156,23 @@ func (s *Store) RevokePersonalToken(ctx context.Context, actor *Actor, tokenID u
 		return err
 	}
 	return fail(s.update(ctx, actor, func(tx *auditedTx) error {
-		n, err := tx.Exec(ctx, revokePersonal, millis(tx.now), actor.ID, tokenID)
+		var was personalRecord
+		var scopes string
+		var expires int64
+		err := tx.QueryRow(ctx, selectPersonal, actor.ID, tokenID).Scan(&was.Name, &was.Prefix, &scopes, &expires)
+		if errors.Is(err, sql.ErrNoRows) {
+			return event.Errorf(event.CodeNotFound, "you have no token with id %d", tokenID)
+		}
 		if err != nil {
 			return err
 		}
-		if n == 0 {
-			return event.Errorf(event.CodeNotFound, "you have no token with id %d", tokenID)
+		was.Scopes, was.Expires = storedScopes(scopes), time.UnixMilli(expires).UTC()
+		if _, err := tx.Exec(ctx, revokePersonal, millis(tx.now), actor.ID, tokenID); err != nil {
+			return err
 		}
-		return tx.record(ctx, actor.ownEntry("token.revoke", "token "+strconv.FormatUint(uint64(tokenID), 10)))
+		e := actor.ownEntry("token.revoke", numbered(tokenID, was.Name))
+		e.Before = was
+		return tx.record(ctx, e)
 	}), "revoke a token")
 }
 

@@ -67,6 +67,9 @@ func newFamily(now time.Time) string {
 	return hex.EncodeToString(id[:])
 }
 
+// FamilyVia names the tokens of one sign-in in the audit trail and the log.
+func FamilyVia(family string) string { return "tokens " + family[:min(16, len(family))] }
+
 // familyEnd is when the family of a name is over, whatever happens; long ago for what is no name of ours.
 func familyEnd(id string) time.Time {
 	raw, err := hex.DecodeString(id)
@@ -76,13 +79,20 @@ func familyEnd(id string) time.Time {
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(raw) >> 16)).Add(FamilyLifetime)
 }
 
-// StartFamily makes the first refresh token of a sign-in by person, which is recorded by whoever checked it. f.ID is made here.
+// StartFamily makes the first refresh token of a sign-in by person, and records the sign-in: the last step of it is done. f.ID is made here.
 func (s *Store) StartFamily(ctx context.Context, person *Actor, f Family) (Family, string, error) {
 	f.ID = newFamily(s.now())
+	by := *person
+	by.Via = FamilyVia(f.ID)
 	var secret string
-	err := s.update(ctx, person, func(tx *auditedTx) (err error) {
-		secret, err = s.addRefresh(ctx, tx, f)
-		return err
+	err := s.update(ctx, &by, func(tx *auditedTx) (err error) {
+		if secret, err = s.addRefresh(ctx, tx, f); err != nil {
+			return err
+		}
+		if err := tx.noteSignIn(ctx, &by); err != nil {
+			return err
+		}
+		return tx.record(ctx, by.ownEntry("session.sign_in", "a program, for tokens limited to "+f.Scopes.String()))
 	})
 	if err != nil {
 		return Family{}, "", fail(err, "make a token")

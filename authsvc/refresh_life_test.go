@@ -29,7 +29,7 @@ func TestFamiliesEnd(t *testing.T) {
 		const step = 29 * 24 * time.Hour
 		for clk.now().Add(step).Before(begin.Add(authsvc.FamilyLifetime)) {
 			clk.add(step)
-			if _, err := s.RunMaintenance(t.Context()); err != nil {
+			if _, _, err := s.RunMaintenance(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if _, secret, err = s.UseRefresh(t.Context(), person, secret); err != nil {

@@ -30,6 +30,7 @@ const (
 	PurposeCSRF         Purpose = "csrf"          // tokens in forms
 	PurposeAccessToken  Purpose = "access token"  // seeds of the Ed25519 keys that sign access tokens
 	PurposeLimit        Purpose = "limit"         // names of counters, which must not show whom they count
+	PurposeTried        Purpose = "tried name"    // names that nobody has, as the audit trail shows them
 	purposeCheck        Purpose = "key check"     // see Store.CheckSecretKey
 	purposeKeyID        Purpose = "key id"        // which key sealed a value
 )

@@ -87,7 +87,7 @@ var settingTable = []setting{
 	{"token_max_days", SettingNumber, "365", "1", "3650", "days that a personal access token may be valid", func(s *Settings, v any) { s.TokenMaxDays = v.(int) }},
 	{"lockout_failures", SettingNumber, "5", "3", "100", "wrong passwords after which an account's next try has to wait", func(s *Settings, v any) { s.LockoutFailures = v.(int) }},
 	{"lockout_longest", SettingDuration, "15m", "1m", "1h", "longest wait after wrong passwords", func(s *Settings, v any) { s.LockoutLongest = v.(time.Duration) }},
-	{"audit_retention_days", SettingNumber, "0", "30", maxDays, "days after which entries of the audit trail are removed; 0: never", func(s *Settings, v any) { s.AuditRetentionDays = v.(int) }},
+	{"audit_retention_days", SettingNumber, "0", strconv.Itoa(minRetentionDays), maxDays, "days after which entries of the audit trail are removed; 0: never", func(s *Settings, v any) { s.AuditRetentionDays = v.(int) }},
 	{"error_log_level", SettingLevel, "WARN", "", "", "what goes into the error log: DEBUG, INFO, WARN, ERROR and above", func(s *Settings, v any) { s.ErrorLogLevel = v.(slog.Level) }},
 	{"error_log_retention_days", SettingNumber, "30", "1", maxDays, "days after which entries of the error log are removed", func(s *Settings, v any) { s.ErrorLogRetentionDays = v.(int) }},
 	{"error_log_filters", SettingLevels, "", "", "", "other levels for single loggers, such as ingest=ERROR, engine=INFO", func(s *Settings, v any) { s.ErrorLogFilters = v.(map[string]slog.Level) }},

@@ -169,7 +169,7 @@ func (s *Store) changeRole(ctx context.Context, tx *auditedTx, u *User, role Rol
 		return err
 	}
 	if role == RoleUser {
-		if _, err := tx.Exec(ctx, endAssignments, u.ID); err != nil {
+		if err := endAssignments(ctx, tx, u); err != nil {
 			return err
 		}
 	}
@@ -325,6 +325,14 @@ func (s *Store) DeleteUser(ctx context.Context, actor *Actor, userID uint32) err
 		}
 		for _, statement := range ofPerson {
 			if _, err := tx.Exec(ctx, statement, userID); err != nil {
+				return err
+			}
+		}
+		// One for each company, where its administrators look for who could reach it.
+		for i := range u.Memberships {
+			entry := membershipEntry("membership.remove", &u, u.Memberships[i].CompanyID)
+			entry.Before, entry.Detail = u.Memberships[i].record(), "with the account"
+			if err := tx.record(ctx, entry); err != nil {
 				return err
 			}
 		}

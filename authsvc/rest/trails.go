@@ -38,15 +38,21 @@ var trailRoutes = []route{
 	},
 	{
 		method: http.MethodGet, path: "/api/v1/audit/verify", perm: authsvc.PermVerifyAudit, does: "Check that nothing in the audit trail was changed or removed", answer: authsvc.AuditCheck{},
-		params: []param{{"anchor", several, "SEQ:HASH of an entry, as kept elsewhere."}},
+		params: []param{
+			{"anchor", several, "SEQ:HASH:FIRST of an entry, as kept elsewhere."},
+			{"purged", several, "SEQ:HASH of an entry by which the server, as its log says, removed old ones."},
+		},
 		run: func(c *call) (any, error) {
 			var anchors []authsvc.AuditAnchor
-			for _, text := range c.query["anchor"] {
-				anchor, err := authsvc.ParseAuditAnchor(text)
-				if err != nil {
-					return nil, err
+			for _, name := range []string{"anchor", "purged"} {
+				for _, text := range c.query[name] {
+					anchor, err := authsvc.ParseAuditAnchor(text)
+					if err != nil {
+						return nil, err
+					}
+					anchor.Removal = name == "purged"
+					anchors = append(anchors, anchor)
 				}
-				anchors = append(anchors, anchor)
 			}
 			return c.api.store.VerifyAudit(c.ctx, c.actor, anchors...)
 		},

@@ -2,6 +2,7 @@ package signin
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -128,10 +129,13 @@ func (s *Service) keepOnly(ctx context.Context, userID uint32, session *websessi
 
 // SignOut ends the session of the request. One that nobody has signed in to is ended without an entry.
 func (s *Service) SignOut(ctx context.Context, actor *authsvc.Actor, session *websession.Session) error {
-	if err := s.sessions.End(ctx, session); err != nil || session.UserID == 0 {
+	if session.UserID == 0 {
+		return s.sessions.End(ctx, session)
+	}
+	if err := s.recordOwn(ctx, actor, "session.sign_out", session.Ref(), ""); err != nil {
 		return err
 	}
-	return s.recordOwn(ctx, actor, "session.sign_out", session.Ref())
+	return s.ended(ctx, actor, "session.sign_out", session.Ref(), s.sessions.End(ctx, session))
 }
 
 // SignOutEverywhere ends all sessions and programs of the actor, with tokens their personal access tokens too. keep, which may be nil, goes on under a new
@@ -172,18 +176,36 @@ func (s *Service) EndSession(ctx context.Context, actor *authsvc.Actor, ref stri
 	if actor.Kind != authsvc.ActorPerson {
 		return event.Errorf(event.CodeForbidden, "only a person has sessions")
 	}
-	if err := s.sessions.EndByRef(ctx, actor.ID, strings.ToLower(ref)); err != nil {
+	ref = strings.ToLower(ref)
+	recorded := false
+	err := s.sessions.EndByRef(ctx, actor.ID, ref, func() error {
+		recorded = true
+		return s.recordOwn(ctx, actor, "session.end", ref, "")
+	})
+	if !recorded {
 		return err
 	}
-	return s.recordOwn(ctx, actor, "session.end", ref)
+	return s.ended(ctx, actor, "session.end", ref, err)
 }
 
-func (s *Service) recordOwn(ctx context.Context, actor *authsvc.Actor, action, ref string) error {
+// ended adds to the entry that a session ends, which is there before it does, that it did not. Sessions may be kept in Redis, where no transaction
+// holds both: so none ends without an entry, and an entry may be of one that has not.
+func (s *Service) ended(ctx context.Context, actor *authsvc.Actor, action, ref string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, s.recordOwn(ctx, actor, action, ref, "it did not end: its store failed"))
+}
+
+// recordOwn records what somebody does to a session of theirs; failed says why it was not done.
+func (s *Service) recordOwn(ctx context.Context, actor *authsvc.Actor, action, ref, failed string) error {
 	c, err := s.store.CredentialOfID(ctx, actor.ID)
 	if err != nil {
 		return err
 	}
-	return s.store.Record(ctx, actor, authsvc.Entry{
-		Action: action, Company: c.Company, TargetKind: "session", TargetID: ref, TargetName: c.Username,
-	})
+	e := authsvc.Entry{Action: action, Company: c.Company, TargetKind: "session", TargetID: ref, TargetName: c.Username, Detail: failed}
+	if failed != "" {
+		e.Outcome = authsvc.Failed
+	}
+	return s.store.Record(ctx, actor, e)
 }

@@ -63,7 +63,7 @@ func (s *Service) confirmCode(ctx context.Context, actor *authsvc.Actor, c *auth
 	if _, err := s.guard.Check(ctx, limitFactor, idText(c.UserID), s.limit); err != nil {
 		return err
 	}
-	_, err := s.checkFactor(ctx, actor, c, Proof{Code: code}, factorUse{action: "session.confirm"})
+	_, err := s.checkFactor(ctx, actor, c, Proof{Code: code}, factorUse{actor, "session.confirm", "session.confirm", false})
 	if errors.Is(err, ErrWrongFactor) {
 		return ErrConfirmCode
 	}

@@ -74,6 +74,7 @@ func (f *factor) Verify(_ context.Context, actor *authsvc.Actor, userID uint32, 
 
 // server is one process; several may share a database.
 type server struct {
+	sealer *authsvc.Sealer
 	*signin.Service
 	store  *authsvc.Store
 	clk    *clock
@@ -108,6 +109,7 @@ func start(t testing.TB, databaseURL string, clk *clock, o options, more ...auth
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.sealer = sealer
 	log := slog.New(slog.DiscardHandler)
 	s.Service = signin.New(signin.Config{
 		Store: s.store, Factor: s.factor, Sealer: sealer, Settings: s.store.GetSettings, Log: log, Now: clk.now, Limit: o.rate,

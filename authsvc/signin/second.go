@@ -68,12 +68,23 @@ func (s *Service) verifyFactor(ctx context.Context, session *websession.Session,
 			return nil, "", limit.Result{}, err
 		}
 	}
-	return s.VerifyFactor(ctx, session.UserID, session.Epoch, proof, client)
+	// A wrong one came with the session as it is, a right one begins the next.
+	tried := client
+	tried.via = "session " + session.Ref()
+	if err := s.announce(session, &client); err != nil {
+		return nil, "", limit.Result{}, err
+	}
+	return s.secondFactor(ctx, session.UserID, session.Epoch, proof, tried, client, forBrowser)
 }
 
 // VerifyFactor checks a second factor of somebody whose password was right, for sign-ins without a session. epoch is that of Result: what
 // ended the person's sessions since has ended this sign-in too. It gives the person and the method, and records the sign-in.
 func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, proof Proof, client Client) (*authsvc.Credential, string, limit.Result, error) {
+	return s.secondFactor(ctx, userID, epoch, proof, client, client, forBrowser)
+}
+
+// secondFactor ends a sign-in that waits for it. tried is who a wrong proof is told of, begins who a right one is.
+func (s *Service) secondFactor(ctx context.Context, userID uint32, epoch int64, proof Proof, tried, begins Client, program bool) (*authsvc.Credential, string, limit.Result, error) {
 	limited, err := s.guard.Check(ctx, limitFactor, idText(userID), s.limit)
 	if err != nil {
 		return nil, "", limited, err
@@ -85,7 +96,11 @@ func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, 
 		}
 		return nil, "", limited, authsvc.ErrNoSession
 	}
-	method, err := s.checkFactor(ctx, person(client, &c, authsvc.StageSecondFactor), &c, proof, factorUse{"session.sign_in", true})
+	use := factorUse{person(begins, &c, authsvc.StageSecondFactor), "session.sign_in", "session.sign_in", !program}
+	if program {
+		use.right = "session.factor"
+	}
+	method, err := s.checkFactor(ctx, person(tried, &c, authsvc.StageSecondFactor), &c, proof, use)
 	if err != nil {
 		return nil, "", limited, err
 	}
@@ -94,8 +109,9 @@ func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, 
 
 // factorUse is what a second factor is given for.
 type factorUse struct {
-	action string // in the audit trail
-	signIn bool   // it ends a sign-in
+	person       *authsvc.Actor // who gives a right one, in the audit trail
+	right, wrong string         // the acts there
+	signIn       bool           // it ends a sign-in
 }
 
 // checkFactor tells by which method a proof of the actor is right, and writes down how it ended. A wrong one, and any during a pause, is ErrWrongFactor.
@@ -117,10 +133,10 @@ func (s *Service) checkFactor(ctx context.Context, actor *authsvc.Actor, c *auth
 			return "", wrong
 		}
 	}
-	success, failure := c.Entry(use.action), c.Entry(use.action)
+	success, failure := c.Entry(use.right), c.Entry(use.wrong)
 	success.Detail, failure.Detail = "second factor: "+method, "wrong second factor"
 	ok, err := s.store.EndAttempt(ctx, actor, authsvc.Attempt{
-		Subject: subject, Lockout: lockout(set), Right: wrong == nil, Person: actor, SignedIn: use.signIn, Success: success, Failure: failure,
+		Subject: subject, Lockout: lockout(set), Right: wrong == nil, Person: use.person, SignedIn: use.signIn, Success: success, Failure: failure,
 	})
 	if err == nil && !ok {
 		err = ErrWrongFactor

@@ -78,6 +78,8 @@ type Client struct {
 	Agent     string // User-Agent, shortened
 	RequestID string
 	Device    string // value of the device cookie, empty for none
+
+	via string // what a sign-in begins, for the audit trail: a session by its ref
 }
 
 // Request is a try to sign in.
@@ -111,9 +113,6 @@ const (
 // approval or pauses after failures, a temporary password that is too old. Which of them it was stands in the audit trail.
 var ErrWrong = event.Errorf(event.CodeUnauthorized, "the name or the password is wrong; after several wrong tries further ones are refused for a while")
 
-// maxLoginShown is how much of a name that is nobody's goes into the audit trail: enough to see what was tried.
-const maxLoginShown = 64
-
 // lockout is the policy as the settings have it.
 func lockout(set authsvc.Settings) authsvc.LockoutPolicy {
 	p := authsvc.DefaultLockout()
@@ -131,6 +130,16 @@ func lockout(set authsvc.Settings) authsvc.LockoutPolicy {
 //
 // The errors are ErrWrong, *limit.Exceeded, and CodeUnavailable when the machine is too busy.
 func (s *Service) Authenticate(ctx context.Context, req Request) (Result, error) {
+	return s.authenticate(ctx, req, forBrowser)
+}
+
+// what a sign-in is for. Of a program, somebody else records that it has signed in: there is more to ask after password and code.
+const (
+	forBrowser = false
+	forProgram = true
+)
+
+func (s *Service) authenticate(ctx context.Context, req Request, program bool) (Result, error) {
 	key := authsvc.LoginKey(req.Login)
 	limited, err := s.guard.Check(ctx, limitAddress, limit.Network(req.Address), s.limit)
 	if err != nil {
@@ -163,24 +172,28 @@ func (s *Service) Authenticate(ctx context.Context, req Request) (Result, error)
 	if err != nil {
 		return Result{}, err
 	}
-	return s.afterPassword(ctx, req, limited, set, &c, subject, right)
+	return s.afterPassword(ctx, req, program, limited, set, &c, subject, right)
 }
 
 // afterPassword decides whether the password counts, and writes down how it ended.
-func (s *Service) afterPassword(ctx context.Context, req Request, limited limit.Result, set authsvc.Settings, c *authsvc.Credential, subject authsvc.LockoutSubject, right bool) (Result, error) {
+func (s *Service) afterPassword(ctx context.Context, req Request, program bool, limited limit.Result, set authsvc.Settings, c *authsvc.Credential, subject authsvc.LockoutSubject, right bool) (Result, error) {
 	stage := c.Stage(false, set.MFARequired)
 	failure := c.Entry("session.sign_in")
 	failure.Detail = s.whyNot(set, c, right)
 	if c.UserID == 0 {
-		failure.TargetName = clip(req.Login, maxLoginShown)
+		failure.TargetName = authsvc.TriedName(s.sealer, req.Login)
 	}
 	success := c.Entry("session.sign_in")
-	if stage == authsvc.StageSecondFactor {
+	signedIn := stage != authsvc.StageSecondFactor && !program
+	switch {
+	case stage == authsvc.StageSecondFactor:
 		success.Action, success.Detail = "session.password", "the password was right; the second factor is asked for"
+	case program:
+		success.Action, success.Detail = "session.password", "the password was right; a program asks for tokens"
 	}
 	ok, err := s.store.EndAttempt(ctx, nobody(req.Client, failure.TargetName), authsvc.Attempt{
 		Subject: subject, Lockout: lockout(set), Right: failure.Detail == "", Person: person(req.Client, c, stage),
-		SignedIn: stage != authsvc.StageSecondFactor, Success: success, Failure: failure,
+		SignedIn: signedIn, Success: success, Failure: failure,
 	})
 	if err != nil {
 		return Result{}, err
@@ -234,6 +247,9 @@ func (s *Service) rehash(ctx context.Context, c *authsvc.Credential, plain strin
 
 // SignIn is Authenticate, after which the session is the person's, under a new id. Its cookie, and the device's, have to be set.
 func (s *Service) SignIn(ctx context.Context, session *websession.Session, req Request) (Result, error) {
+	if err := s.announce(session, &req.Client); err != nil {
+		return Result{}, err
+	}
 	result, err := s.Authenticate(ctx, req)
 	if err != nil {
 		return Result{}, err
@@ -275,6 +291,9 @@ func (s *Service) SignInVouched(ctx context.Context, session *websession.Session
 		}
 		return Result{}, ErrWrong
 	}
+	if err := s.announce(session, &client); err != nil {
+		return Result{}, err
+	}
 	actor, pending := person(client, &c, stage), stage == authsvc.StageSecondFactor
 	if pending {
 		success.Action, success.Detail = "session.provider", success.Detail+"; the second factor is asked for"
@@ -302,6 +321,13 @@ func (s *Service) SignInVouched(ctx context.Context, session *websession.Session
 	return result, nil
 }
 
+// announce has the entry of a sign-in name the session that it begins. The entry is there before the session is: none begins without one.
+func (s *Service) announce(session *websession.Session, client *Client) error {
+	ref, err := s.sessions.Announce(session)
+	client.via = "session " + ref
+	return err
+}
+
 func nobody(client Client, name string) *authsvc.Actor {
 	return &authsvc.Actor{Kind: authsvc.ActorNobody, Name: name, Address: client.Address, Agent: client.Agent, RequestID: client.RequestID}
 }
@@ -309,13 +335,8 @@ func nobody(client Client, name string) *authsvc.Actor {
 func person(client Client, c *authsvc.Credential, stage authsvc.Stage) *authsvc.Actor {
 	return &authsvc.Actor{
 		Kind: authsvc.ActorPerson, ID: c.UserID, Name: c.Username, Stage: stage, Scopes: authsvc.AllScopes,
-		Address: client.Address, Agent: client.Agent, RequestID: client.RequestID,
+		Address: client.Address, Agent: client.Agent, RequestID: client.RequestID, Via: client.via,
 	}
-}
-
-func clip(text string, limit int) string {
-	runes := []rune(text)
-	return string(runes[:min(limit, len(runes))])
 }
 
 // Purge removes sessions and counts of failures that are over. Once an hour is enough.

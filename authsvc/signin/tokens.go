@@ -52,7 +52,7 @@ func (t *Tokens) Issue(ctx context.Context, req TokenRequest) (TokenPair, error)
 	if _, err := s.guard.Check(ctx, limitTokens, limit.Network(req.Address), s.tokens); err != nil {
 		return TokenPair{}, err
 	}
-	result, err := s.Authenticate(ctx, req.Request)
+	result, err := s.authenticate(ctx, req.Request, forProgram)
 	if err != nil {
 		return TokenPair{}, err
 	}
@@ -61,7 +61,7 @@ func (t *Tokens) Issue(ctx context.Context, req TokenRequest) (TokenPair, error)
 		if req.Code == "" {
 			return TokenPair{}, ErrCodeNeeded
 		}
-		if _, _, result.Limit, err = s.VerifyFactor(ctx, result.UserID, result.Epoch, Proof{Code: req.Code}, req.Client); err != nil {
+		if _, _, result.Limit, err = s.secondFactor(ctx, result.UserID, result.Epoch, Proof{Code: req.Code}, req.Client, req.Client, forProgram); err != nil {
 			return TokenPair{}, err
 		}
 		second = true
@@ -133,7 +133,7 @@ func (t *Tokens) Actor(ctx context.Context, text string, claim authsvc.Claim) (*
 	if !alive || err != nil {
 		return nil, authsvc.ErrToken
 	}
-	claim.Epoch, claim.SecondFactor, claim.Scopes, claim.Via = access.Epoch, access.SecondFactor, scopes, "tokens "+access.Family[:min(16, len(access.Family))]
+	claim.Epoch, claim.SecondFactor, claim.Scopes, claim.Via = access.Epoch, access.SecondFactor, scopes, authsvc.FamilyVia(access.Family)
 	actor, err := s.store.ActorFor(ctx, access.UserID, claim)
 	if event.ErrorCode(err) == event.CodeUnauthorized {
 		return nil, authsvc.ErrToken

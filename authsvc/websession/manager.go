@@ -72,14 +72,24 @@ func (m *Manager) New(address netip.Addr, agent string) (*Session, error) {
 	return s, nil
 }
 
+// Announce gives the ref that a session is going to have after the next Rotate or SignIn, so that the audit trail can name it before it is there.
+func (m *Manager) Announce(s *Session) (ref string, err error) {
+	if s.next == nil {
+		var random [idSize + 32]byte
+		if _, err := io.ReadFull(m.rand, random[:]); err != nil {
+			return "", event.Wrap(event.CodeInternal, err, "make a session")
+		}
+		s.next = &next{base64.RawURLEncoding.EncodeToString(random[:idSize]), append([]byte(nil), random[idSize:]...)}
+	}
+	return refOf(hashOf(s.next.id)), nil
+}
+
 // renew gives a session a new id and a new secret for its forms.
 func (m *Manager) renew(s *Session) error {
-	var random [idSize + 32]byte
-	if _, err := io.ReadFull(m.rand, random[:]); err != nil {
-		return event.Wrap(event.CodeInternal, err, "make a session")
+	if _, err := m.Announce(s); err != nil {
+		return err
 	}
-	s.id = base64.RawURLEncoding.EncodeToString(random[:idSize])
-	s.CSRF = append([]byte(nil), random[idSize:]...)
+	s.id, s.CSRF, s.next = s.next.id, s.next.csrf, nil
 	return nil
 }
 
@@ -238,16 +248,21 @@ func (m *Manager) List(ctx context.Context, userID uint32, page authsvc.Page) ([
 	return list, next, nil
 }
 
-// EndByRef ends the session of a user that has the ref. One of another user, or of nobody, is CodeNotFound.
-func (m *Manager) EndByRef(ctx context.Context, userID uint32, ref string) error {
+// EndByRef ends the session of a user that has the ref, after before, which is not called when there is none: one of another user, or of nobody, is
+// CodeNotFound.
+func (m *Manager) EndByRef(ctx context.Context, userID uint32, ref string, before func() error) error {
 	rows, err := m.rows.SessionsOf(ctx, userID, m.now())
 	if err != nil {
 		return err
 	}
 	for _, r := range rows {
-		if len(ref) == refSize && refOf(r.IDHash) == ref {
-			return m.rows.DeleteSession(ctx, r.IDHash)
+		if len(ref) != refSize || refOf(r.IDHash) != ref {
+			continue
 		}
+		if err := before(); err != nil {
+			return err
+		}
+		return m.rows.DeleteSession(ctx, r.IDHash)
 	}
 	return event.Errorf(event.CodeNotFound, "there is no such session; it may have ended already")
 }

@@ -26,6 +26,7 @@ type Session struct {
 
 	id     string // what the cookie holds
 	stored string // the hash under which it stands, empty for a new one
+	next   *next  // what it becomes with the next Rotate, if that was told
 }
 
 // Data is what only the server may read: it is stored under seal.
@@ -44,6 +45,12 @@ type Data struct {
 	ChallengeUntil int64  `json:"challenge_until,omitempty"`
 	// Values are those of the pages: where to go after the sign-in, messages to show once.
 	Values map[string]string `json:"values,omitempty"`
+}
+
+// next are the id and the secret for forms that a session is going to have.
+type next struct {
+	id   string
+	csrf []byte
 }
 
 // ID is what the cookie holds. It is a secret: whoever has it is signed in.

@@ -199,11 +199,11 @@ func TestLife(t *testing.T) {
 			}
 		}
 		for _, ref := range []string{other.Ref(), "", "0", got.Hash(), strings.Repeat("0", 16)} {
-			if err := m.EndByRef(ctx, alice.ID, ref); event.ErrorCode(err) != event.CodeNotFound {
+			if err := m.EndByRef(ctx, alice.ID, ref, func() error { t.Error("something ends"); return nil }); event.ErrorCode(err) != event.CodeNotFound {
 				t.Errorf("end of %q, which is not hers: %v", ref, err)
 			}
 		}
-		if err := m.EndByRef(ctx, alice.ID, second.Ref()); err != nil {
+		if err := m.EndByRef(ctx, alice.ID, second.Ref(), func() error { return nil }); err != nil {
 			t.Error(err)
 		}
 		gone(t, m, second.ID(), "ended by its ref")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -180,7 +181,7 @@ func newAuditHeadCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "head",
 		Short: "Print the newest entry's number and hash, to be kept elsewhere",
-		Long: `Print the number and hash of the newest entry as SEQ:HASH. Kept where those who can change the database cannot
+		Long: `Print the number and hash of the newest entry and the number of the oldest, as SEQ:HASH:FIRST. Kept where those who can change the database cannot
 reach, it later shows with "gatehouse audit verify --anchor" that nothing up to there was changed.`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -204,23 +205,44 @@ reach, it later shows with "gatehouse audit verify --anchor" that nothing up to 
 	return cmd
 }
 
+const verifyHelp = `The exit status is 1 when the trail is broken; the first place is told. It may run while the server does.
+
+Where old entries are removed (audit_retention_days), each removal has to be known: one from before the oldest
+--anchor is covered by it, any other is named with --purged as the log of the server has it. Else somebody could
+remove entries, and add one that says it was done by the rules.`
+
+func printRemovals(w io.Writer, list []authsvc.AuditRemoval) error {
+	for i := range list {
+		r, known := &list[i], "NOT KNOWN to be by the rules"
+		if r.Known {
+			known = "known"
+		}
+		if _, err := fmt.Fprintf(w, "Entry %d, %s: %d entries from before %s were removed (%s).\n", r.Entry.Seq, r.At.Format(time.RFC3339), r.Removed, r.Before.Format(time.RFC3339), known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func newAuditVerifyCommand(c *cli) *cobra.Command {
-	var anchors []string
+	var anchors, purged []string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check that nothing in the audit trail was changed, removed or put in",
-		Long:  auditHelp + "\n\nThe exit status is 1 when the trail is broken; the first place is told. It may run while the server does.",
+		Long:  auditHelp + "\n\n" + verifyHelp,
 		Example: `  gatehouse audit verify
-  gatehouse audit verify --anchor 1234:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08`,
+  gatehouse audit verify --anchor 1234:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08:1`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			known := make([]authsvc.AuditAnchor, len(anchors))
-			for i, text := range anchors {
-				var err error
-				if known[i], err = authsvc.ParseAuditAnchor(text); err != nil {
+			known := make([]authsvc.AuditAnchor, 0, len(anchors)+len(purged))
+			for i, text := range append(slices.Clone(anchors), purged...) {
+				anchor, err := authsvc.ParseAuditAnchor(text)
+				if err != nil {
 					return usageError{err}
 				}
+				anchor.Removal = i >= len(anchors)
+				known = append(known, anchor)
 			}
 			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
 				check, err := store.VerifyAudit(cmd.Context(), localActor(), known...)
@@ -229,6 +251,11 @@ func newAuditVerifyCommand(c *cli) *cobra.Command {
 				}
 				if asJSON {
 					if err := printJSON(cmd.OutOrStdout(), check); err != nil {
+						return err
+					}
+				}
+				if !asJSON {
+					if err := printRemovals(cmd.OutOrStdout(), check.Removals); err != nil {
 						return err
 					}
 				}
@@ -244,7 +271,8 @@ func newAuditVerifyCommand(c *cli) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().StringArrayVar(&anchors, "anchor", nil, "SEQ:HASH that \"gatehouse audit head\" printed earlier; may be given several times")
+	cmd.Flags().StringArrayVar(&anchors, "anchor", nil, "SEQ:HASH:FIRST that \"gatehouse audit head\" printed earlier; may be given several times")
+	cmd.Flags().StringArrayVar(&purged, "purged", nil, "SEQ:HASH of an entry by which the server, as its log says, removed old ones; may be given several times")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was found as JSON")
 	return cmd
 }
