@@ -36,3 +36,10 @@ func (g *Guard) Check(ctx context.Context, kind, value string, rate Rate) (Resul
 	}
 	return r, nil
 }
+
+// First tells whether nothing else of this kind came for value within a time, so that what comes often is told of once: over all servers that count
+// together. Where that cannot be counted, everything is the first.
+func (g *Guard) First(ctx context.Context, kind, value string, per time.Duration) bool {
+	r, err := g.limiter.Take(ctx, Key(g.secret, kind, value), Rate{Count: 1, Per: per})
+	return err != nil || r.Allowed
+}

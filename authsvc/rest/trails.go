@@ -24,7 +24,8 @@ var trailRoutes = []route{
 			{"action", "string", "This action; with key, all that begin with key."},
 			{"outcome", "string", "success, failure or denied."},
 			{"actor", "string", "In the name of who did it."},
-			{"actor_id", "integer", "Of a person."},
+			{"actor_kind", "string", "person, key, local (the command line), system (Gatehouse itself) or nobody (not signed in)."},
+			{"actor_id", "integer", "Of a person, or with actor_kind=key of a key."},
 			{"company", "integer", "What concerns this company."},
 			{"target_kind", "string", "user, company, key, setting, …"},
 			{"target_id", "string", "Its id."},
@@ -63,6 +64,7 @@ var trailRoutes = []route{
 			{"level", "string", "DEBUG, INFO, WARN or ERROR, and above."},
 			{"logger", "string", "This part of the program."},
 			{"q", "string", "In the message."},
+			{"user_id", "integer", "Of requests by this person."},
 			{"request_id", "string", "Of one request."},
 			{"fingerprint", "string", "Equal ones."},
 			{"from", "date-time", "Last seen from then on."},
@@ -100,20 +102,15 @@ func listAudit(c *call) (any, error) {
 		return nil, err
 	}
 	want := authsvc.AuditFilter{
-		Action: c.text("action"), Outcome: authsvc.Outcome(c.text("outcome")), Actor: c.text("actor"), TargetKind: c.text("target_kind"),
+		Action: c.text("action"), Outcome: authsvc.Outcome(c.text("outcome")), Actor: c.text("actor"), ActorKind: authsvc.ActorKind(c.text("actor_kind")), TargetKind: c.text("target_kind"),
 		TargetID: c.text("target_id"), RequestID: c.text("request_id"), Text: c.text("q"),
 	}
 	if want.Company, err = c.companyParam(); err != nil {
 		return nil, err
 	}
-	id, err := c.number("actor_id")
-	if err != nil {
+	if want.ActorID, err = c.idParam("actor_id"); err != nil {
 		return nil, err
 	}
-	if id < 0 || id > 1<<31-1 {
-		return nil, event.FieldError("actor_id", "must be the id of a person")
-	}
-	want.ActorID = uint32(id)
 	if text := c.text("address"); text != "" {
 		if want.Address, err = netip.ParseAddr(text); err != nil {
 			return nil, event.FieldError("address", "must be an IP address")
@@ -132,12 +129,27 @@ func listAudit(c *call) (any, error) {
 	return listOf(rows, itself, next), nil
 }
 
+// idParam is a parameter that names a person or key, 0 where it is not given.
+func (c *call) idParam(name string) (uint32, error) {
+	id, err := c.number(name)
+	if err != nil {
+		return 0, err
+	}
+	if id < 0 || id > 1<<31-1 {
+		return 0, event.FieldError(name, "must be an id")
+	}
+	return uint32(id), nil
+}
+
 func listErrors(c *call) (any, error) {
 	page, err := c.page()
 	if err != nil {
 		return nil, err
 	}
 	want := authsvc.ErrorFilter{Logger: c.text("logger"), Text: c.text("q"), RequestID: c.text("request_id"), Fingerprint: c.text("fingerprint")}
+	if want.UserID, err = c.idParam("user_id"); err != nil {
+		return nil, err
+	}
 	if text := c.text("level"); text != "" {
 		var level slog.Level
 		if err := level.UnmarshalText([]byte(text)); err != nil {

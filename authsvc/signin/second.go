@@ -87,6 +87,9 @@ func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, 
 func (s *Service) secondFactor(ctx context.Context, userID uint32, epoch int64, proof Proof, tried, begins Client, program bool) (*authsvc.Credential, string, limit.Result, error) {
 	limited, err := s.guard.Check(ctx, limitFactor, idText(userID), s.limit)
 	if err != nil {
+		if c, cerr := s.store.CredentialOfID(ctx, userID); cerr == nil {
+			s.noteLimit(ctx, person(tried, &c, authsvc.StageSecondFactor), limitFactor, idText(userID), c.Entry(""))
+		}
 		return nil, "", limited, err
 	}
 	c, err := s.store.CredentialOfID(ctx, userID)

@@ -143,6 +143,7 @@ func (s *Service) authenticate(ctx context.Context, req Request, program bool) (
 	key := authsvc.LoginKey(req.Login)
 	limited, err := s.guard.Check(ctx, limitAddress, limit.Network(req.Address), s.limit)
 	if err != nil {
+		s.noteLimit(ctx, nobody(req.Client, ""), limitAddress, limit.Network(req.Address), authsvc.Entry{TargetKind: "address", TargetName: limit.Network(req.Address)})
 		return Result{}, err
 	}
 	set, err := s.settings(ctx)
@@ -166,6 +167,11 @@ func (s *Service) authenticate(ctx context.Context, req Request, program bool) (
 	}
 	// By the name as it was typed: were it by the person, trying a name and an e-mail would tell whether they are the same one's.
 	if _, err := s.guard.Check(ctx, limitAccount, account, s.limit); err != nil {
+		e := c.Entry("")
+		if c.UserID == 0 {
+			e.TargetName = authsvc.TriedName(s.sealer, req.Login)
+		}
+		s.noteLimit(ctx, nobody(req.Client, e.TargetName), limitAccount, account, e)
 		return Result{}, err
 	}
 	right, err := s.passwords.Verify(ctx, c.PasswordHash, req.Password)
@@ -209,6 +215,21 @@ func (s *Service) afterPassword(ctx context.Context, req Request, program bool, 
 		}
 	}
 	return result, nil
+}
+
+// limitNoted is how often the trail tells that a limit refuses tries.
+const limitNoted = time.Minute
+
+// noteLimit records that a limit refuses tries to sign in: the first in a minute stands for all of them, or whoever tries could fill the trail. That it cannot
+// be recorded changes nothing for who is refused.
+func (s *Service) noteLimit(ctx context.Context, actor *authsvc.Actor, kind, value string, e authsvc.Entry) {
+	if !s.guard.First(ctx, kind+"_noted", value, limitNoted) {
+		return
+	}
+	e.Action, e.Outcome, e.Detail = "session.sign_in", authsvc.Denied, "refused by the limit "+kind+"; this stands for all such tries within a minute"
+	if err := s.store.Record(ctx, actor, e); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "a refused sign-in was not recorded", slog.Any("error", err))
+	}
 }
 
 // whyNot is why a password does not count, for the audit trail; empty: it does.

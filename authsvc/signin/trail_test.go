@@ -2,11 +2,15 @@ package signin_test
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/authsvc"
+	"gatehouse/authsvc/limit"
 	"gatehouse/authsvc/signin"
 	"gatehouse/event"
 )
@@ -134,6 +138,46 @@ func TestPasswordAsName(t *testing.T) {
 			if again := s.lastEntry(t); strings.Contains(first, "characters") && again[strings.Index(again, "characters"):] != first[strings.Index(first, "characters"):] {
 				t.Errorf("%q, then %q", first, again)
 			}
+		}
+	})
+}
+
+// TestLimitsRecorded: that a limit refuses tries is in the trail, once a minute for each account and address, however many there are.
+func TestLimitsRecorded(t *testing.T) {
+	each(t, func(t *testing.T, databaseURL string) {
+		ctx := t.Context()
+		s := start(t, databaseURL, newClock(), options{rate: limit.Rate{Count: 2, Per: time.Hour}})
+		ada := s.user(t, "ada")
+		denied := func() (list []authsvc.AuditRecord) {
+			t.Helper()
+			list, _, err := s.store.ListAudit(ctx, operator, authsvc.AuditFilter{Outcome: authsvc.Denied}, authsvc.Page{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return list
+		}
+		tries := func(n int) {
+			for i := range n {
+				r := try("ada", "wrong")
+				r.Address = netip.AddrFrom4([4]byte{198, 51, 100, byte(i)})
+				_, _ = s.Authenticate(ctx, r) // refused, or wrong
+			}
+		}
+		tries(20)
+		list := denied()
+		if len(list) != 1 || list[0].Action != "session.sign_in" || list[0].TargetID != fmt.Sprint(ada.ID) || !strings.Contains(list[0].Detail, "sign_in_account") {
+			t.Fatalf("%+v", list)
+		}
+		s.clk.add(61 * time.Second)
+		tries(20)
+		if list := denied(); len(list) != 2 {
+			t.Errorf("a minute later: %+v", list)
+		}
+		for i := range 20 {
+			_, _ = s.Authenticate(ctx, try(fmt.Sprint("nobody", i), "wrong")) // of one address
+		}
+		if list := denied(); len(list) != 3 || list[0].TargetKind != "address" || list[0].TargetName != "192.0.2.1" {
+			t.Errorf("of one address: %+v", list)
 		}
 	})
 }

@@ -48,6 +48,7 @@ func (a *auditFlags) add(cmd *cobra.Command) {
 	f.StringVar(&a.want.Action, "action", "", "only this action, such as key.create, or with \"key\" all on keys")
 	f.StringVar(&a.outcome, "outcome", "", "only success, failure or denied")
 	f.StringVar(&a.want.Actor, "actor", "", "only by whoever has this in the name")
+	f.Uint32Var(&a.want.ActorID, "actor-id", 0, "only by the person with this id, or with --actor-kind key by the key")
 	f.StringVar(&a.kind, "actor-kind", "", "only by a person, key, local (command line), system or nobody (not signed in)")
 	f.StringVar(&a.company, "company", "", "only what concerns this company: a name or an id")
 	f.StringVar(&a.want.TargetKind, "target-kind", "", "only what was done to a user, company, key, setting, …")

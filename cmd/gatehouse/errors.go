@@ -89,6 +89,7 @@ func newErrorsListCommand(c *cli) *cobra.Command {
 	f.StringVar(&want.Logger, "logger", "", "only of this part of the program")
 	f.StringVar(&want.Text, "text", "", "only with this in the message")
 	f.StringVar(&want.RequestID, "request", "", "only of this request")
+	f.Uint32Var(&want.UserID, "user-id", 0, "only of requests by the person with this id")
 	f.StringVar(&since, "since", "", "only since a day or time in UTC, or 90d or 12h before now")
 	f.StringVar(&until, "until", "", "only before a day or time in UTC, or 90d or 12h before now")
 	f.IntVar(&limit, "limit", 50, "how many records")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -160,6 +161,23 @@ func TestExportsRecorded(t *testing.T) {
 	if err != nil || len(list) != 3 {
 		t.Fatalf("%+v, %v", list, err)
 	}
+	// What a key did can be asked for.
+	boss := p.person(authsvc.RoleGlobalAdmin, "")
+	admin := p.signIn(&boss)
+	for query, n := range map[string]int{fmt.Sprintf("actor_kind=key&actor_id=%d", key.ID): 1, "actor_kind=key": 1, fmt.Sprintf("actor_kind=key&actor_id=%d", key.ID+1): 0} {
+		if r := admin.want(200, "GET", "/api/v1/audit?"+query, ""); strings.Count(r.body, `"seq":`) != n {
+			t.Errorf("%s: %s", query, r.body)
+		}
+	}
+	admin.want(400, "GET", "/api/v1/audit?actor_kind=cat", "")
+	admin.want(200, "GET", fmt.Sprintf("/api/v1/errors?user_id=%d", u.ID), "")
+	admin.want(400, "GET", "/api/v1/errors?user_id=-1", "")
+	var acts []authsvc.AuditRecord
+	sh.ok(&acts, "audit", "list", "--actor-kind", "key", "--actor-id", fmt.Sprint(key.ID), "--json")
+	if len(acts) != 1 || acts[0].Action != "events.export" {
+		t.Errorf("%+v", acts)
+	}
+	sh.ok(nil, "errors", "list", "--user-id", fmt.Sprint(u.ID))
 	for i, want := range []struct {
 		action, target string
 		kind           authsvc.ActorKind
