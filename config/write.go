@@ -148,12 +148,30 @@ func (c *Config) Write(w io.Writer) error {
 		}
 		fmt.Fprintf(out, "[%s]\n", sec.name)
 		for _, s := range sec.settings {
-			value := s.format(v)
-			if s.secret {
-				value = Secret(value).String()
-			}
-			fmt.Fprintln(out, strings.TrimRight(s.key+" = "+value, " "))
+			fmt.Fprintln(out, strings.TrimRight(s.key+" = "+s.shown(v), " "))
 		}
 	}
 	return out.Flush()
+}
+
+// Values are the settings as they are in force, by section and key, in the words of Write.
+func (c *Config) Values() map[string]map[string]string {
+	v := reflect.ValueOf(c).Elem()
+	all := make(map[string]map[string]string, len(sections))
+	for _, sec := range sections {
+		all[sec.name] = make(map[string]string, len(sec.settings))
+		for _, s := range sec.settings {
+			all[sec.name][s.key] = s.shown(v)
+		}
+	}
+	return all
+}
+
+// shown is a setting's value as anybody may see it.
+func (s *setting) shown(v reflect.Value) string {
+	value := s.format(v)
+	if s.secret {
+		value = Secret(value).String()
+	}
+	return value
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -29,30 +30,55 @@ func newConfigCommand(c *cli) *cobra.Command {
 			RunE:    func(cmd *cobra.Command, _ []string) error { return config.WriteDefault(cmd.OutOrStdout()) },
 		},
 		newConfigPrintCommand(c),
-		&cobra.Command{
-			Use:   "check",
-			Short: "Tell all mistakes in the settings at once, and what to look at",
-			Args:  exactArgs(0),
-			RunE: func(cmd *cobra.Command, _ []string) error {
-				cfg, err := c.config()
-				if err != nil {
-					return err
-				}
-				for _, notice := range cfg.Notices() {
-					if _, err := fmt.Fprintln(cmd.OutOrStdout(), "note: "+notice); err != nil {
-						return err
-					}
-				}
-				_, err = fmt.Fprintln(cmd.OutOrStdout(), "The settings are in order.")
-				return err
-			},
-		},
+		newConfigCheckCommand(c),
 	)
 	return cmd
 }
 
+// configView is what "config check" finds.
+type configView struct {
+	OK       bool     `json:"ok"`
+	Problems []string `json:"problems"`
+	Notes    []string `json:"notes"`
+}
+
+func newConfigCheckCommand(c *cli) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Tell all mistakes in the settings at once, and what to look at",
+		Args:  exactArgs(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.config()
+			if asJSON {
+				view := configView{err == nil, []string{}, []string{}}
+				if problems, ok := errors.AsType[config.Problems](err); ok {
+					view.Problems = problems
+				} else if err != nil {
+					view.Problems = []string{err.Error()}
+				} else {
+					view.Notes = append(view.Notes, cfg.Notices()...)
+				}
+				return errors.Join(err, printJSON(cmd.OutOrStdout(), view))
+			}
+			if err != nil {
+				return err
+			}
+			for _, notice := range cfg.Notices() {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), "note: "+notice); err != nil {
+					return err
+				}
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "The settings are in order.")
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object; the exit status is that without it")
+	return cmd
+}
+
 func newConfigPrintCommand(c *cli) *cobra.Command {
-	var defaults bool
+	var defaults, asJSON bool
 	cmd := &cobra.Command{
 		Use:     "print",
 		Aliases: []string{"show"},
@@ -67,9 +93,14 @@ func newConfigPrintCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), cfg.Values())
+			}
 			return cfg.Write(cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&defaults, "default", false, "print a config.ini that explains every setting instead, as \"config default\" does")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print a JSON object: sections, and in each its settings as texts")
+	cmd.MarkFlagsMutuallyExclusive("default", "json")
 	return cmd
 }

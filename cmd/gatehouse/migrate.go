@@ -231,30 +231,65 @@ func relationalTarget(r *schema.Relational) migrateTarget {
 	}}
 }
 
+// migrated is what a command has done, for scripts: it is told at the end, also where a later database failed.
+type migrated struct {
+	asJSON bool
+	list   []migratedView
+}
+
+// migratedView is what was done to one database.
+type migratedView struct {
+	Name string `json:"name"`
+	From uint   `json:"from_version"`
+	To   uint   `json:"to_version"`
+}
+
+func (m *migrated) flag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&m.asJSON, "json", false, "print a JSON array")
+}
+
+func (m *migrated) add(cmd *cobra.Command, name string, from, to uint) error {
+	m.list = append(m.list, migratedView{name, from, to})
+	if m.asJSON {
+		return nil
+	}
+	return printMigrated(cmd, name, from, to)
+}
+
+func (m *migrated) print(cmd *cobra.Command) error {
+	if !m.asJSON {
+		return nil
+	}
+	return printJSON(cmd.OutOrStdout(), append([]migratedView{}, m.list...))
+}
+
 func newMigrateUpCommand(c *cli) *cobra.Command {
 	var only string
+	var done migrated
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Apply what is pending",
 		Long:  "Apply all pending migrations. Several processes may do so at once: one works, the others wait for it.",
 		Args:  exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return c.withMigrations(cmd, only, true, func(t migrateTarget) error {
+			return errors.Join(c.withMigrations(cmd, only, true, func(t migrateTarget) error {
 				from, to, err := t.runner.Up(cmd.Context())
 				if err != nil {
 					return err
 				}
-				return printMigrated(cmd, t.name, from, to)
-			})
+				return done.add(cmd, t.name, from, to)
+			}), done.print(cmd))
 		},
 	}
 	onlyFlag(cmd, &only)
+	done.flag(cmd)
 	return cmd
 }
 
 func newMigrateDownCommand(c *cli) *cobra.Command {
 	var only string
 	var steps int
+	var done migrated
 	cmd := &cobra.Command{
 		Use:   "down --only DATABASE",
 		Short: "Take back the last migrations, with what stands in their tables",
@@ -267,16 +302,17 @@ server.`,
 			if steps < 1 {
 				return usageError{fmt.Errorf("--steps %d: want at least 1", steps)}
 			}
-			return c.withMigrations(cmd, only, false, func(t migrateTarget) error {
+			return errors.Join(c.withMigrations(cmd, only, false, func(t migrateTarget) error {
 				from, to, err := t.runner.Down(cmd.Context(), steps)
 				if err != nil {
 					return err
 				}
-				return printMigrated(cmd, t.name, from, to)
-			})
+				return done.add(cmd, t.name, from, to)
+			}), done.print(cmd))
 		},
 	}
 	onlyFlag(cmd, &only)
+	done.flag(cmd)
 	requireFlags(cmd, "only")
 	cmd.Flags().IntVar(&steps, "steps", 1, "how many migrations to take back")
 	return cmd

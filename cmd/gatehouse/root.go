@@ -113,6 +113,7 @@ func newRootCommand(c *cli) *cobra.Command {
 		newKeyCommand(c),
 		newMigrateCommand(c),
 		newReportCommand(c.openReports),
+		newSecretCommand(c),
 		newServeCommand(c),
 		newSettingsCommand(c),
 		newSimulateCommand(c),

@@ -193,7 +193,8 @@ func newDomainAddCommand(c *cli) *cobra.Command {
 }
 
 func newDomainRemoveCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:   "remove DOMAIN",
 		Short: "Take a domain out of the list",
 		Args:  exactArgs(1),
@@ -202,9 +203,14 @@ func newDomainRemoveCommand(c *cli) *cobra.Command {
 				if err := store.RemoveDomain(cmd.Context(), localActor(), args[0]); err != nil {
 					return err
 				}
+				if asJSON {
+					return printJSON(cmd.OutOrStdout(), map[string]string{"removed": args[0]})
+				}
 				_, err := fmt.Fprintln(cmd.OutOrStdout(), "Removed. With no domain left, people of all domains may register.")
 				return err
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print what was removed as JSON")
+	return cmd
 }
