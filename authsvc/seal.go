@@ -23,7 +23,7 @@ type Purpose string
 // The purposes. Their texts are part of what is stored: a changed one makes old values unreadable.
 const (
 	PurposeTOTP         Purpose = "totp"          // secrets of authenticator apps; row: the user's id
-	PurposeSession      Purpose = "session"       // data of web sessions; row: the hash of the session's id
+	PurposeSession      Purpose = "session"       // data of web sessions; row: see websession
 	PurposeDeviceCookie Purpose = "device cookie" // the cookie by which a browser is known again
 	PurposeCookieHash   Purpose = "cookie hash"   // gorilla/securecookie: authentication
 	PurposeCookieBlock  Purpose = "cookie block"  // gorilla/securecookie: encryption

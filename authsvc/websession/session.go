@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -119,14 +120,20 @@ func hashOf(id string) string {
 
 func refOf(hash string) string { return hash[:min(refSize, len(hash))] }
 
-// seal turns s into a row. The data is bound to the row: moved to another session it cannot be read.
+// sealedTo is what a session's data is bound to: its id, whose it is, in which epoch it was made and when. Whoever can write to the database or Redis can
+// thus neither give it to another person nor make it count again.
+func sealedTo(hash string, userID uint32, epoch int64, created time.Time) string {
+	return fmt.Sprintf("%s|%d|%d|%d", hash, userID, epoch, created.UnixMilli())
+}
+
+// seal turns s into a row.
 func (s *Session) seal(sealer *authsvc.Sealer) (authsvc.SessionRow, error) {
 	plain, err := json.Marshal(s.Data)
 	if err != nil {
 		return authsvc.SessionRow{}, err
 	}
 	hash := hashOf(s.id)
-	sealed, err := sealer.Seal(authsvc.PurposeSession, hash, plain)
+	sealed, err := sealer.Seal(authsvc.PurposeSession, sealedTo(hash, s.UserID, s.Epoch, s.Created), plain)
 	if err != nil {
 		return authsvc.SessionRow{}, err
 	}
@@ -141,7 +148,7 @@ func (s *Session) seal(sealer *authsvc.Sealer) (authsvc.SessionRow, error) {
 
 // open is the reverse of seal.
 func open(sealer *authsvc.Sealer, id string, row authsvc.SessionRow) (*Session, error) {
-	plain, err := sealer.Open(authsvc.PurposeSession, row.IDHash, row.Data)
+	plain, err := sealer.Open(authsvc.PurposeSession, sealedTo(row.IDHash, row.UserID, row.Epoch, row.Created), row.Data)
 	if err != nil {
 		return nil, err
 	}

@@ -283,6 +283,50 @@ func TestEndsAtOnce(t *testing.T) {
 	})
 }
 
+// TestRowsAreBound: who can write where sessions are kept gives none to another person, and makes none count again or longer.
+func TestRowsAreBound(t *testing.T) {
+	eachPlace(t, func(t *testing.T, p *place) {
+		ctx, m := t.Context(), p.manager(t)
+		alice, bob := p.user(t, "alice"), p.user(t, "bob")
+		for what, change := range map[string]func(*authsvc.SessionRow){
+			"another's":   func(r *authsvc.SessionRow) { r.UserID, r.Epoch = bob.ID, bob.Epoch },
+			"made later":  func(r *authsvc.SessionRow) { r.Created = r.Created.Add(time.Minute) },
+			"a guest's":   func(r *authsvc.SessionRow) { r.UserID, r.Epoch = 0, 0 },
+			"not changed": func(*authsvc.SessionRow) {},
+		} {
+			s := signedIn(t, m, alice)
+			row, err := p.rows.Session(ctx, s.Hash())
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(&row)
+			if err := p.rows.PutSession(ctx, row.IDHash, row); err != nil {
+				t.Fatal(err)
+			}
+			if what == "not changed" {
+				there(t, m, s.ID(), what)
+				continue
+			}
+			gone(t, m, s.ID(), what)
+		}
+		s := signedIn(t, m, alice)
+		row, err := p.rows.Session(ctx, s.Hash())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.store.SignOutUser(ctx, operator, alice.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		if row.Epoch, err = p.store.UserEpoch(ctx, alice.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.rows.PutSession(ctx, row.IDHash, row); err != nil {
+			t.Fatal(err)
+		}
+		gone(t, m, s.ID(), "brought to the epoch of now")
+	})
+}
+
 func TestTimeouts(t *testing.T) {
 	eachPlace(t, func(t *testing.T, p *place) {
 		ctx, m := t.Context(), p.manager(t)
