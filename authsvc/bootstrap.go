@@ -53,7 +53,7 @@ func (s *Store) Bootstrap(ctx context.Context, password string) (FirstStart, err
 		return first, fail(err, "first start")
 	}
 	if users == 0 {
-		if admin.hash, err = s.newHash(ctx, password, adminPassword, adminUsername, adminEmail); err != nil {
+		if admin.hash, err = s.newHash(ctx, password, adminPassword, adminUsername, adminEmail, firstCompany); err != nil {
 			if event.ErrorCode(err) == event.CodeInvalid {
 				return first, event.FieldError("admin_password", "%s", event.ErrorMessage(err))
 			}

@@ -264,7 +264,11 @@ func (s *Store) ResetPassword(ctx context.Context, actor *Actor, userID uint32, 
 			return User{}, "", fail(err, "reset the password")
 		}
 	}
-	hash, err := s.newHash(ctx, given, temporary, u.Username, u.Email, u.DisplayName)
+	others := []string{u.Username, u.Email, u.DisplayName}
+	for _, m := range u.Memberships[:min(len(u.Memberships), MaxNamedCompanies)] {
+		others = append(others, m.CompanyName)
+	}
+	hash, err := s.newHash(ctx, given, temporary, others...)
 	if err != nil {
 		return User{}, "", err
 	}

@@ -93,7 +93,15 @@ func (s *Store) CreateUser(ctx context.Context, actor *Actor, n NewUser) (User, 
 			return User{}, "", fail(err, "create person")
 		}
 	}
-	if person.hash, err = s.newHash(ctx, n.Password, temporary, person.username, person.email, person.display); err != nil {
+	others := []string{person.username, person.email, person.display}
+	for _, g := range n.Memberships[:min(len(n.Memberships), MaxNamedCompanies)] {
+		company, err := s.Company(ctx, g.CompanyID)
+		if err != nil {
+			return User{}, "", err
+		}
+		others = append(others, company.Name)
+	}
+	if person.hash, err = s.newHash(ctx, n.Password, temporary, others...); err != nil {
 		return User{}, "", err
 	}
 	person.mustChange = temporary != "" || !n.KeepPassword
@@ -222,6 +230,9 @@ func smallint(b bool) int {
 	}
 	return 0
 }
+
+// MaxNamedCompanies bounds the companies of a person whose names may not be their password: an operator may have thousands.
+const MaxNamedCompanies = 20
 
 // newHash is what is stored of a password: of the given one, which is held to the policy, else of the temporary one. It takes a quarter of
 // a second, so it must not run within a transaction.

@@ -48,6 +48,19 @@ func TestUsers(t *testing.T) {
 			t.Errorf("a given password: %+v, %v", kept, err)
 		}
 
+		// The name of their company is nobody's password, be it given with the account or in a reset.
+		hundred := mustCompany(t, s, "Zweihundertwasser")
+		of := authsvc.NewUser{Username: "of", Email: "of@example.com", Password: "zweihundertwasser1", Memberships: []authsvc.Grant{grant(hundred, authsvc.RoleUser)}}
+		_, _, err = s.CreateUser(ctx, operator, of)
+		wantCode(t, "the company as the password", err, event.CodeInvalid)
+		of.Password = goodPassword
+		member, _, err := s.CreateUser(ctx, operator, of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = s.ResetPassword(ctx, operator, member.ID, "zweihundertwasser1")
+		wantCode(t, "the company as the password in a reset", err, event.CodeInvalid)
+
 		// Whatever looks the same to a person is the same name.
 		for _, n := range []authsvc.NewUser{
 			{Username: "ADA LOVELACE", Email: "x@example.com"},

@@ -167,11 +167,14 @@ func listKeys(c *call) (any, error) {
 func networks(texts []string) ([]netip.Prefix, error) {
 	out := make([]netip.Prefix, len(texts))
 	for i, text := range texts {
-		p, err := netip.ParsePrefix(strings.TrimSpace(text))
+		list, err := authsvc.ParseNetworks(text)
 		if err != nil {
-			return nil, event.FieldError("networks", "must be networks such as 192.0.2.0/24 or 2001:db8::/32; a single address is 192.0.2.1/32")
+			return nil, err
 		}
-		out[i] = p
+		if len(list) != 1 { // an empty text would else be a key for everywhere
+			return nil, event.FieldError("networks", "must be a list of networks such as 192.0.2.0/24 or 2001:db8::/32, or addresses, one in each text")
+		}
+		out[i] = list[0]
 	}
 	return out, nil
 }

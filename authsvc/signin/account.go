@@ -13,9 +13,6 @@ import (
 	"gatehouse/event"
 )
 
-// maxNamedCompanies bounds the companies whose names may not be somebody's password.
-const maxNamedCompanies = 20
-
 // ChangePassword gives the actor a new password in the place of the old one, which must be given. All of their sessions and tokens end, personal ones too;
 // session, which may be nil, goes on under a new id, and its cookie has to be set.
 //
@@ -108,7 +105,7 @@ func (s *Service) checkNew(ctx context.Context, actor *authsvc.Actor, set authsv
 		companies = append(companies, id)
 	}
 	slices.Sort(companies)
-	for _, id := range companies[:min(len(companies), maxNamedCompanies)] {
+	for _, id := range companies[:min(len(companies), authsvc.MaxNamedCompanies)] {
 		company, err := s.store.Company(ctx, id)
 		if err != nil {
 			return err
