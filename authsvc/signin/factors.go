@@ -136,16 +136,37 @@ func (f *Factors) Challenge(ctx context.Context, userID uint32) (options json.Ra
 	}
 	// The password was given before, so that to be there is enough; who asks for more is asked for it by the passkey itself.
 	ask, session, err := party.BeginLogin(o, webauthn.WithUserVerification(protocol.VerificationPreferred))
-	return ceremony(ask, session, err)
+	return ceremony(askLogin, ask, session, err)
+}
+
+// The kinds of questions to an authenticator. What was asked for one is no question of the other.
+const (
+	askLogin    = "login"
+	askRegister = "register"
+)
+
+// asked is what the session keeps of a question until the answer comes.
+type asked struct {
+	Kind    string                `json:"kind"`
+	Session *webauthn.SessionData `json:"session"`
+}
+
+// question gives what was kept of a question, if it was of that kind.
+func question(kind string, state []byte) (webauthn.SessionData, bool) {
+	var a asked
+	if len(state) == 0 || json.Unmarshal(state, &a) != nil || a.Kind != kind || a.Session == nil {
+		return webauthn.SessionData{}, false
+	}
+	return *a.Session, true
 }
 
 // ceremony writes both halves of a question to an authenticator.
-func ceremony(ask any, session *webauthn.SessionData, err error) (options json.RawMessage, state []byte, _ error) {
+func ceremony(kind string, ask any, session *webauthn.SessionData, err error) (options json.RawMessage, state []byte, _ error) {
 	if err != nil {
 		return nil, nil, event.Wrap(event.CodeInternal, err, "ask for a passkey")
 	}
 	if options, err = json.Marshal(ask); err == nil {
-		state, err = json.Marshal(session)
+		state, err = json.Marshal(asked{kind, session})
 	}
 	if err != nil {
 		return nil, nil, event.Wrap(event.CodeInternal, err, "ask for a passkey")
@@ -155,8 +176,8 @@ func ceremony(ask any, session *webauthn.SessionData, err error) (options json.R
 
 // assert checks what a passkey signed. Whatever is wrong with it is ErrWrongFactor.
 func (f *Factors) assert(ctx context.Context, userID uint32, proof Proof) error {
-	var session webauthn.SessionData
-	if len(proof.Challenge) == 0 || json.Unmarshal(proof.Challenge, &session) != nil {
+	session, ok := question(askLogin, proof.Challenge)
+	if !ok {
 		return ErrWrongFactor
 	}
 	party, err := f.party(ctx)
@@ -180,7 +201,7 @@ func (f *Factors) assert(ctx context.Context, userID uint32, proof Proof) error 
 	if err != nil {
 		return event.Wrap(event.CodeInternal, err, "use a passkey")
 	}
-	ok, err := f.store.UsePasskey(ctx, userID, used.ID, o.stored[string(used.ID)], string(text))
+	ok, err = f.store.UsePasskey(ctx, userID, used.ID, o.stored[string(used.ID)], string(text))
 	return right(ok, err)
 }
 
@@ -199,15 +220,15 @@ func (f *Factors) BeginPasskey(ctx context.Context, actor *authsvc.Actor) (optio
 		exclude[i] = o.credentials[i].Descriptor()
 	}
 	ask, session, err := party.BeginRegistration(o, webauthn.WithExclusions(exclude))
-	return ceremony(ask, session, err)
+	return ceremony(askRegister, ask, session, err)
 }
 
 // FinishPasskey adds the passkey that the browser made. codes are recovery codes where it is the person's first second factor. An answer that does not
 // fit is a field error.
 func (f *Factors) FinishPasskey(ctx context.Context, actor *authsvc.Actor, name string, state []byte, attestation json.RawMessage) (codes []string, err error) {
 	bad := event.FieldError("credential", "is not an answer to what was asked, or came too late: begin anew")
-	var session webauthn.SessionData
-	if len(state) == 0 || json.Unmarshal(state, &session) != nil {
+	session, ok := question(askRegister, state)
+	if !ok {
 		return nil, bad
 	}
 	party, err := f.party(ctx)

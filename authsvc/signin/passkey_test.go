@@ -116,6 +116,25 @@ func TestPasskeys(t *testing.T) {
 			t.Fatal(err)
 		}
 
+		// What was asked to make a passkey is no question that signs in, and the other way round.
+		mine := signedInWith(t, s, "ada", second)
+		ask, state, err = f.BeginPasskey(ctx, mine)
+		if err != nil {
+			t.Fatal(err)
+		}
+		crossed := *second
+		crossed.counter += 10
+		if _, err := f.Verify(ctx, mine, mine.ID, signin.Proof{Assertion: crossed.sign(ask), Challenge: state}); !errors.Is(err, signin.ErrWrongFactor) {
+			t.Errorf("a signature under what was asked to make a passkey: %v", err)
+		}
+		ask, state, err = f.Challenge(ctx, mine.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.FinishPasskey(ctx, mine, "crossed", state, newAuthenticator(t).register(ask)); event.ErrorCode(err) != event.CodeInvalid {
+			t.Errorf("a passkey made under what was asked to sign in: %v", err)
+		}
+
 		// Signing in.
 		if who := signedInWith(t, s, "ada", second); who.Stage != authsvc.StageDone {
 			t.Errorf("signed in with a passkey: stage %d", who.Stage)
