@@ -76,13 +76,19 @@ type dayView struct {
 
 const keyPath = "/api/v1/companies/{company}/keys/{key}"
 
+// keyParams are those of lists of keys.
+var keyParams = append([]param{
+	{"state", "string", "active, disabled, expired or revoked."},
+	{"scope", "string", "With these scopes."},
+	{"q", "string", "In the site's name or note, or how the key begins."},
+}, pageParams...)
+
 var keyRoutes = []route{
 	{
 		method: http.MethodGet, path: "/api/v1/keys", does: "List API keys of all companies that you manage", answer: list[keyView]{},
-		params: append([]param{{"company", "integer", "Of one company."}, {"state", "string", "active, disabled, expired or revoked."}, {"scope", "string", "With these scopes."}, {"q", "string", "In the site's name or note, or how the key begins."}}, pageParams...),
-		run:    listKeys,
+		params: append([]param{{"company", "integer", "Of one company."}}, keyParams...), run: listKeys,
 	},
-	{method: http.MethodGet, path: "/api/v1/companies/{company}/keys", perm: authsvc.PermListKeys, does: "List a company's API keys", answer: list[keyView]{}, params: pageParams, run: listKeys},
+	{method: http.MethodGet, path: "/api/v1/companies/{company}/keys", perm: authsvc.PermListKeys, does: "List a company's API keys", answer: list[keyView]{}, params: keyParams, run: listKeys},
 	{method: http.MethodPost, path: "/api/v1/companies/{company}/keys", perm: authsvc.PermManageKeys, does: "Create an API key, which is shown once", body: newKeyBody{}, answer: keyView{}, status: http.StatusCreated, run: createKey},
 	{method: http.MethodGet, path: keyPath, perm: authsvc.PermListKeys, does: "One API key", answer: keyView{}, run: onKey(func(_ *call, k authsvc.Key) (authsvc.Key, error) { return k, nil })},
 	{method: http.MethodPatch, path: keyPath, perm: authsvc.PermManageKeys, does: "Change an API key", body: keyBody{}, answer: keyView{}, run: onKey(changeKey)},

@@ -18,6 +18,7 @@ var asksItself = []string{
 	"POST /api/v1/users/{user}/approve", "POST /api/v1/users/{user}/disable", "POST /api/v1/users/{user}/enable",
 	"POST /api/v1/users/{user}/reset-password", "POST /api/v1/users/{user}/reset-mfa",
 	"GET /api/v1/users/{user}/identities", "DELETE /api/v1/users/{user}/identities/{identity}",
+	"GET /api/v1/users/{user}/sessions", "DELETE /api/v1/users/{user}/sessions", "GET /api/v1/users/{user}/memberships",
 	"GET /api/v1/companies", "GET /api/v1/keys", "GET /api/v1/audit",
 }
 

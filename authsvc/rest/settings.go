@@ -61,6 +61,9 @@ var settingRoutes = []route{
 		}
 		return listOf(rows, viewSetting, ""), nil
 	}},
+	{method: http.MethodGet, path: "/api/v1/settings/{name}", perm: authsvc.PermReadSettings, does: "One setting", answer: settingView{}, run: func(c *call) (any, error) {
+		return oneSetting(c.api.store.GetSetting(c.ctx, c.actor, mux.Vars(c.r)["name"]))
+	}},
 	{method: http.MethodPut, path: "/api/v1/settings/{name}", perm: authsvc.PermChangeSettings, does: "Change a setting", body: valueBody{}, answer: settingView{}, run: func(c *call) (any, error) {
 		var b valueBody
 		if err := c.body(&b); err != nil {

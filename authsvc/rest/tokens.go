@@ -67,22 +67,22 @@ var tokenRoutes = []route{
 		}
 		return c.pair(c.api.tokens.Refresh(c.ctx, b.Refresh, c.client()))
 	}},
-	{method: http.MethodGet, path: "/api/v1/me/programs", perm: authsvc.PermOwnAccount, does: "Programs that are signed in for you", answer: list[authsvc.FamilyInfo]{}, run: func(c *call) (any, error) {
+	{method: http.MethodGet, path: "/api/v1/me/programs", perm: authsvc.PermOwnAccount, does: "Programs that are signed in for you", answer: list[authsvc.FamilyInfo]{}, params: pageParams, run: func(c *call) (any, error) {
 		rows, err := c.api.store.Families(c.ctx, c.actor)
 		if err != nil {
 			return nil, err
 		}
-		return listOf(rows, itself, ""), nil
+		return counted(c, "programs", rows, itself)
 	}},
 	{method: http.MethodDelete, path: "/api/v1/me/programs/{program}", perm: authsvc.PermOwnAccount, does: "Sign a program out", run: func(c *call) (any, error) {
 		return nil, c.api.store.EndFamily(c.ctx, c.actor, mux.Vars(c.r)["program"])
 	}},
-	{method: http.MethodGet, path: "/api/v1/me/tokens", perm: authsvc.PermOwnAccount, does: "Your personal access tokens", answer: list[personalView]{}, run: func(c *call) (any, error) {
+	{method: http.MethodGet, path: "/api/v1/me/tokens", perm: authsvc.PermOwnAccount, does: "Your personal access tokens", answer: list[personalView]{}, params: pageParams, run: func(c *call) (any, error) {
 		rows, err := c.api.store.PersonalTokens(c.ctx, c.actor)
 		if err != nil {
 			return nil, err
 		}
-		return listOf(rows, viewPersonal, ""), nil
+		return counted(c, "tokens", rows, viewPersonal)
 	}},
 	{method: http.MethodPost, path: "/api/v1/me/tokens", perm: authsvc.PermOwnAccount, does: "Make a personal access token, which is shown once", body: personalBody{}, answer: personalView{}, status: http.StatusCreated, run: makeToken},
 	{method: http.MethodDelete, path: "/api/v1/me/tokens/{token}", perm: authsvc.PermOwnAccount, does: "Revoke a personal access token", run: func(c *call) (any, error) {

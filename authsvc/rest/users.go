@@ -2,6 +2,7 @@ package rest
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -43,9 +44,24 @@ func viewUser(u *authsvc.User) userView {
 		LastLoginAddress: u.LastLoginIP, Memberships: []membershipView{},
 	}
 	for _, m := range u.Memberships {
-		v.Memberships = append(v.Memberships, membershipView{m.CompanyID, m.CompanyName, m.Role, m.Since})
+		v.Memberships = append(v.Memberships, viewMembership(&m))
 	}
 	return v
+}
+
+func viewMembership(m *authsvc.Membership) membershipView {
+	return membershipView{m.CompanyID, m.CompanyName, m.Role, m.Since}
+}
+
+// companyMemberView is a person with their role in the company that was asked for.
+type companyMemberView struct {
+	UserID      uint32            `json:"user_id"`
+	Username    string            `json:"username"`
+	Email       string            `json:"email"`
+	DisplayName string            `json:"display_name"`
+	State       authsvc.UserState `json:"state"`
+	Role        authsvc.Role      `json:"role"`
+	Since       time.Time         `json:"since"`
 }
 
 // optional is a time that JSON shows as null where there is none.
@@ -180,6 +196,19 @@ var userRoutes = []route{
 	{
 		method: http.MethodPost, path: "/api/v1/sessions/end-all", perm: authsvc.PermEndSessions, body: everywhereBody{}, run: endEverybody,
 		does: "End the sessions of all people, your own too, sign out all programs and, with tokens, revoke all personal access tokens",
+	},
+	{
+		method: http.MethodGet, path: "/api/v1/users/{user}/memberships", does: "A person's roles in companies", answer: list[membershipView]{},
+		params: append([]param{{"role", "string", "Admin, CompanyAdmin or User."}}, pageParams...), run: membershipsOf,
+	},
+	{
+		method: http.MethodGet, path: "/api/v1/companies/{company}/members", perm: authsvc.PermListPeople, does: "The people of a company, with their roles in it", answer: list[companyMemberView]{},
+		params: append([]param{
+			{"q", "string", "In the username or e-mail."},
+			{"role", "string", "In the company: Admin, CompanyAdmin or User."},
+			{"state", "string", "active, disabled or waiting."},
+			{"total", "boolean", "Count all rows."},
+		}, pageParams...), run: membersOf,
 	},
 	{method: http.MethodPut, path: "/api/v1/users/{user}/memberships/{company}", perm: authsvc.PermSetMembership, does: "Give a person a role in a company", body: roleBody{}, answer: userView{}, run: setMembership},
 	{method: http.MethodDelete, path: "/api/v1/users/{user}/memberships/{company}", perm: authsvc.PermSetMembership, does: "Take a person out of a company", run: removeMembership},
@@ -332,6 +361,69 @@ func resetPassword(c *call) (any, error) {
 	view := viewUser(&u)
 	view.Password = made
 	return view, nil
+}
+
+// counted makes a page of a list that is held whole.
+func counted[T, V any](c *call, name string, rows []T, view func(*T) V) (any, error) {
+	page, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	first, last, next, err := page.Part(name, len(rows))
+	if err != nil {
+		return nil, err
+	}
+	return listOf(rows[first:last], view, next), nil
+}
+
+func membershipsOf(c *call) (any, error) {
+	id, err := c.id("user")
+	if err != nil {
+		return nil, err
+	}
+	u, err := c.api.store.GetUser(c.ctx, c.actor, id)
+	if err != nil {
+		return nil, err
+	}
+	rows := u.Memberships
+	if text := c.text("role"); text != "" {
+		role, err := authsvc.ParseCompanyRole(text)
+		if err != nil {
+			return nil, err
+		}
+		rows = slices.DeleteFunc(rows, func(m authsvc.Membership) bool { return m.Role != role })
+	}
+	return counted(c, "memberships", rows, viewMembership)
+}
+
+func membersOf(c *call) (any, error) {
+	company, err := c.id("company")
+	if err != nil {
+		return nil, err
+	}
+	page, err := c.page()
+	if err != nil {
+		return nil, err
+	}
+	want := authsvc.UserFilter{Company: company, Text: c.text("q"), State: authsvc.UserState(c.text("state"))}
+	if text := c.text("role"); text != "" {
+		if want.CompanyRole, err = authsvc.ParseCompanyRole(text); err != nil {
+			return nil, err
+		}
+	}
+	found, err := c.api.store.ListUsers(c.ctx, c.actor, want, page)
+	if err != nil {
+		return nil, err
+	}
+	return listOf(found.Users, func(u *authsvc.User) companyMemberView {
+		v := companyMemberView{UserID: u.ID, Username: u.Username, Email: u.Email, DisplayName: u.DisplayName, State: u.State()}
+		for _, m := range u.Memberships {
+			if m.CompanyID == company {
+				v.Role, v.Since = m.Role, m.Since
+			}
+		}
+		return v
+	}, found.Next).withTotal(page, found.Total), nil
 }
 
 func sessionsOf(c *call) (any, error) {

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +87,65 @@ func TestAccountRequests(t *testing.T) {
 		t.Errorf("a key without an end: %s", r.body)
 	}
 	b.want(204, http.MethodDelete, key, "")
+
+	// The people of a company, the companies of a person, and what belongs to one, in pages and by what they are.
+	chief := p.person("", authsvc.RoleCompanyAdmin, alpha.ID, p.company("Beta").ID)
+	plain := p.person("", authsvc.RoleUser, alpha.ID)
+	own := p.signIn(&chief)
+	for range 2 {
+		own.want(201, http.MethodPost, "/api/v1/me/tokens", jsonOf(map[string]any{"name": p.unique("t"), "scopes": []string{"read"}, "expires": time.Now().Add(time.Hour)}))
+		own.want(200, http.MethodPost, "/api/v1/auth/token", jsonOf(map[string]any{"login": chief.Username, "password": goodPassword}))
+		p.signIn(&chief)
+	}
+	for _, c := range []struct {
+		by   *browser
+		path string
+		rows int
+	}{
+		{b, company + "/members", 2},
+		{b, company + "/members?role=CompanyAdmin", 1},
+		{b, company + "/members?q=" + plain.Username, 1},
+		{b, company + "/members?state=disabled", 0},
+		{b, fmt.Sprintf("/api/v1/users/%d/memberships", chief.ID), 2},
+		{b, fmt.Sprintf("/api/v1/users/%d/memberships?role=User", chief.ID), 0},
+		{b, fmt.Sprintf("/api/v1/users/%d/sessions", chief.ID), 3},
+		{own, "/api/v1/me/tokens", 2},
+		{own, "/api/v1/me/programs", 2},
+		{own, "/api/v1/me/sessions", 3},
+		{b, keys + "?state=revoked", 1},
+		{b, keys + "?scope=sql", 0},
+	} {
+		seen := map[string]bool{}
+		page := c.path + map[bool]string{true: "&", false: "?"}[strings.Contains(c.path, "?")] + "limit=1"
+		for at := page; at != ""; {
+			var got struct {
+				Rows []json.RawMessage
+				Next string `json:"next_cursor"`
+			}
+			if err := json.Unmarshal([]byte(c.by.want(200, http.MethodGet, at, "").body), &got); err != nil || len(got.Rows) > 1 {
+				t.Fatal(err, got)
+			}
+			for _, row := range got.Rows {
+				seen[string(row)] = true
+			}
+			if at = ""; got.Next != "" {
+				at = page + "&cursor=" + got.Next
+			}
+		}
+		if len(seen) != c.rows {
+			t.Errorf("%s gives %d rows, want %d: %v", c.path, len(seen), c.rows, slices.Sorted(maps.Keys(seen)))
+		}
+	}
+	if r := b.want(200, http.MethodGet, company+"/members?role=User", ""); !strings.Contains(r.body, `"role":"User"`) || !strings.Contains(r.body, plain.Email) {
+		t.Errorf("members: %s", r.body)
+	}
+	if r := b.want(200, http.MethodGet, "/api/v1/settings/token_max_days", ""); r.text("name") != "token_max_days" || r.text("value") == "" {
+		t.Errorf("one setting: %s", r.body)
+	}
+	b.want(404, http.MethodGet, "/api/v1/settings/nonsense", "")
+	for _, u := range []uint32{chief.ID, plain.ID} {
+		b.want(204, http.MethodDelete, fmt.Sprintf("/api/v1/users/%d", u), "")
+	}
 
 	// Pages neither overlap nor leave out.
 	for range 7 {

@@ -150,6 +150,8 @@ var scenarios = []scenario{
 	{"DELETE /api/v1/users/{user}/identities/{identity=none}", "", "", "           401   404   404   404    404   404    401      401     404"},
 	{"GET /api/v1/users/{user}/sessions", "", "", "                                401   404   404   200    200   200    401      401     404"},
 	{"DELETE /api/v1/users/{user}/sessions", "", `{"tokens":true}`, "              401   404   404   204    204   204    401      401     404"},
+	{"GET /api/v1/users/{user}/memberships", "", "", "                             401   404   404   200    200   200    401      401     404"},
+	{"GET /api/v1/companies/{company}/members", "", "", "                          401   404   403   200    200   200    401      401     403"},
 	{"PUT /api/v1/users/{user}/memberships/{company}", "", asCompanyAdmin, "       401   404   403   200    200   200    401      401     403"},
 	{"DELETE /api/v1/users/{user}/memberships/{company}", "", "", "                401   404   403   204    204   204    401      401     403"},
 
@@ -175,6 +177,7 @@ var scenarios = []scenario{
 
 	// Settings and trails.
 	{"GET /api/v1/settings", "", "", "                                             401   403   403   403    403   200    401      401     403"},
+	{"GET /api/v1/settings/{name=token_max_days}", "", "", "                       401   403   403   403    403   200    401      401     403"},
 	{"PUT /api/v1/settings/{name=token_max_days}", "", `{"value":"300"}`, "        401   403   403   403    403   200    401      401     403"},
 	{"DELETE /api/v1/settings/{name=token_max_days}", "", "", "                    401   403   403   403    403   200    401      401     403"},
 	{"GET /api/v1/domains", "", "", "                                              401   403   403   403    403   200    401      401     403"},
