@@ -72,7 +72,7 @@ type Engine struct {
 type Ingest struct {
 	MaxRecords      int           `key:"max_records" default:"50000" rule:"min=1 max=1000000" doc:"Events in one request. More is refused with 413."`
 	MaxBytes        Size          `key:"max_bytes" default:"32MiB" rule:"min=64KiB max=48MiB" doc:"Size of one request, unpacked. More is refused with 413. The events of a request go into the queue together, which takes a quarter of [spool] max_bytes at once."`
-	RateLimit       int           `key:"rate_limit" default:"0" rule:"min=0 max=100000000" doc:"Events a second that each API key may send on average; more is answered with 429. Imports are not limited. 0: no limit."`
+	RateLimit       int           `key:"rate_limit" default:"0" rule:"min=0 max=100000000" doc:"Events a second that each API key may send on average; more is answered with 429. Servers that share a Redis count together. Imports are not limited. 0: no limit."`
 	BlockRows       int           `key:"block_rows" default:"65536" rule:"min=1 max=1000000" doc:"Events in one block that is written to ClickHouse. Larger blocks cost ClickHouse a little less work and this process more memory: some 12 MB for each 65,536, four times."`
 	BlockDelay      time.Duration `key:"block_delay" default:"1s" rule:"min=10ms max=1m" doc:"The longest that an event waits for its block to fill. A shorter time shows events sooner and costs ClickHouse more work for each."`
 	Writers         int           `key:"writers" default:"2" rule:"min=1 max=64" doc:"Blocks written at the same time."`
@@ -132,7 +132,7 @@ type RateLimiting struct {
 	LoginLimit    Rate `key:"login_limit" default:"10/1m" doc:"Sign-in attempts of one address, and for one account."`
 	RegisterLimit Rate `key:"register_limit" default:"5/5m" doc:"Registrations of one address."`
 	TokenLimit    Rate `key:"token_limit" default:"10/1m" doc:"Requests of one address for API tokens."`
-	APILimit      Rate `key:"api_limit" default:"0" doc:"Requests for reports and data with one API key, token or session. Sending events is not counted."`
+	APILimit      Rate `key:"api_limit" default:"0" doc:"Requests of one API key or one person to the API: reports, data and administration together. Sending events and signing in are not counted."`
 }
 
 // Cache is the section [cache].

@@ -177,9 +177,9 @@ func (p *Pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 	edge.Fail(w, r, code.Status(), string(code), message)
 }
 
-// limited sets the headers of a try that a limit refused.
+// limited sets the headers of a try that a limit counted.
 func limited(w http.ResponseWriter, err error) {
-	if exceeded, ok := errors.AsType[*limit.Exceeded](err); ok {
-		rest.LimitHeaders(w, exceeded.Result)
+	if r, counted := limit.ResultOf(err); counted {
+		rest.LimitHeaders(w, r)
 	}
 }

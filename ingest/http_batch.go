@@ -70,7 +70,7 @@ func (in *Intake) takeBatch(w http.ResponseWriter, r *http.Request, rt route, p 
 		err = errNoRecords
 	}
 	if err == nil && rt != routeInternal { // the rate is that of agents' keys
-		err = in.admit(p, len(b.outcomes))
+		err = in.admit(w, r, p, len(b.outcomes))
 	}
 	if err != nil {
 		b.release()

@@ -40,7 +40,7 @@ func (in *Intake) logEvent(w http.ResponseWriter, r *http.Request, p *Principal,
 		b.release()
 		return rejected, err
 	}
-	if err := in.admit(p, 1); err != nil {
+	if err := in.admit(w, r, p, 1); err != nil {
 		b.release()
 		return rejected, err
 	}

@@ -202,16 +202,23 @@ func retryAfter(err error) int {
 	return 0
 }
 
-// admit asks the limiter.
-func (in *Intake) admit(p *Principal, n int) error {
+// admit asks the limiter. The answer's headers tell how the site stands with it; those of a single event only when it is refused, as such
+// requests are too many to format three numbers for each.
+func (in *Intake) admit(w http.ResponseWriter, r *http.Request, p *Principal, n int) error {
 	if in.limiter == nil || n == 0 {
 		return nil
 	}
-	ok, after := in.limiter.Allow(p.CompanyID, p.SiteID, n)
-	if ok {
+	a := in.limiter.Allow(r.Context(), p.CompanyID, p.SiteID, n)
+	if a.Limit > 0 && (!a.OK || n > 1) {
+		h := w.Header()
+		h.Set("X-RateLimit-Limit", strconv.Itoa(a.Limit))
+		h.Set("X-RateLimit-Remaining", strconv.Itoa(a.Remaining))
+		h.Set("X-RateLimit-Reset", strconv.Itoa(int(math.Ceil(a.Reset.Seconds()))))
+	}
+	if a.OK {
 		return nil
 	}
-	return &waitError{event.Errorf(event.CodeRateLimited, "too many events; wait before sending more"), after}
+	return &waitError{event.Errorf(event.CodeRateLimited, "too many events; wait before sending more"), a.Retry}
 }
 
 // take brings b's new events to the spool, all or none, and settles what became of each record.

@@ -39,11 +39,19 @@ type Resolver interface {
 	Used(p Principal, from netip.Addr, agent string, accepted, refused int)
 }
 
-// Limiter bounds what a tenant sends. ok says whether n records more may be taken
-// now; else retryAfter is how long to wait. It is asked once a request, after the
+// Limiter bounds what a tenant sends: it says whether n records more may be taken now. It is asked once a request, after the
 // records were counted and before any is stored.
 type Limiter interface {
-	Allow(company, site uint32, n int) (ok bool, retryAfter time.Duration)
+	Allow(ctx context.Context, company, site uint32, n int) Allowance
+}
+
+// Allowance is how a site stands with its limit. Limit 0: there is none.
+type Allowance struct {
+	OK        bool
+	Limit     int           // records that a site can have saved up
+	Remaining int           // of which so many are left
+	Reset     time.Duration // until all of them are there again
+	Retry     time.Duration // when not OK: until as many as were asked for
 }
 
 // Stored tells what ClickHouse has. Implemented by *Lookup.

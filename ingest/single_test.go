@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -92,6 +93,10 @@ func TestLogEventContract(t *testing.T) {
 			if got := a.header.Get("Retry-After"); got != c.retry {
 				t.Errorf("Retry-After %q, want %q", got, c.retry)
 			}
+			limited := a.header.Get("X-Ratelimit-Limit") == "100" && a.header.Get("X-Ratelimit-Remaining") == "3" && a.header.Get("X-Ratelimit-Reset") == "60"
+			if limited != (c.status == 429) {
+				t.Errorf("the headers tell of a limit: %v", a.header)
+			}
 			if n := len(s.spool.records); n != boolInt(c.status == 201) {
 				t.Errorf("%d records in the spool", n)
 			}
@@ -101,7 +106,9 @@ func TestLogEventContract(t *testing.T) {
 
 type limit struct{ wait time.Duration }
 
-func (l limit) Allow(_, _ uint32, _ int) (bool, time.Duration) { return false, l.wait }
+func (l limit) Allow(context.Context, uint32, uint32, int) Allowance {
+	return Allowance{Limit: 100, Remaining: 3, Reset: time.Minute, Retry: l.wait}
+}
 
 func TestLogEventStoresWhatWasSent(t *testing.T) {
 	s := newServer(t)
@@ -225,7 +232,9 @@ func TestRightsRefusedAreLogged(t *testing.T) {
 // never is a limiter that lets nothing through.
 type never struct{}
 
-func (never) Allow(uint32, uint32, int) (bool, time.Duration) { return false, time.Second }
+func (never) Allow(context.Context, uint32, uint32, int) Allowance {
+	return Allowance{Retry: time.Second}
+}
 
 func TestLogEventMethod(t *testing.T) {
 	s := newServer(t)

@@ -34,21 +34,27 @@ func NewFallback(shared Limiter, own *Memory, log *slog.Logger, now func() time.
 
 // Take takes a token. It never fails.
 func (f *Fallback) Take(ctx context.Context, key string, rate Rate) (Result, error) {
+	_, r, err := f.TakeLot(ctx, key, rate, 1, 1)
+	return r, err
+}
+
+// TakeLot takes several tokens. It never fails.
+func (f *Fallback) TakeLot(ctx context.Context, key string, rate Rate, least, most int) (int, Result, error) {
 	if !f.ask() {
-		return f.own.Take(ctx, key, rate)
+		return f.own.TakeLot(ctx, key, rate, least, most)
 	}
 	limited, cancel := context.WithTimeout(ctx, redisPatience)
 	defer cancel()
-	result, err := f.shared.Take(limited, key, rate)
+	taken, result, err := f.shared.TakeLot(limited, key, rate, least, most)
 	if err != nil && ctx.Err() != nil {
 		// It is the caller who went away: that says nothing of the shared limiter.
-		return f.own.Take(ctx, key, rate)
+		return f.own.TakeLot(ctx, key, rate, least, most)
 	}
 	f.heard(ctx, err)
 	if err != nil {
-		return f.own.Take(ctx, key, rate)
+		return f.own.TakeLot(ctx, key, rate, least, most)
 	}
-	return result, nil
+	return taken, result, nil
 }
 
 // ask tells whether to ask the shared one: always while it answers, else one request at each pause's end.

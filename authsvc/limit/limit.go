@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -41,6 +42,8 @@ type Limiter interface {
 	// Take takes one token of the bucket named key, which is full when it is new. An error says that it could not be counted, not that there
 	// was none: the caller decides whether to go on. The same key must always come with the same rate.
 	Take(ctx context.Context, key string, rate Rate) (Result, error)
+	// TakeLot takes at least so many tokens or none, and more, up to most, where the bucket has them; taken says how many.
+	TakeLot(ctx context.Context, key string, rate Rate, least, most int) (taken int, r Result, err error)
 }
 
 // Exceeded is the error for a try that a limit refused. It is an event.Error (CodeRateLimited) that carries the figures for the headers.
@@ -60,6 +63,33 @@ func (e *Exceeded) Error() string { return e.cause.Error() }
 
 // Unwrap gives the event.Error.
 func (e *Exceeded) Unwrap() error { return e.cause }
+
+// counted is an error of a try that a limit let through, with the figures for the headers.
+type counted struct {
+	error
+	result Result
+}
+
+func (c *counted) Unwrap() error { return c.error }
+
+// Counted gives err the figures of the limit that the try was counted by, for the headers of its answer. Exceeded brings its own.
+func Counted(err error, r Result) error {
+	if _, known := ResultOf(err); err == nil || known {
+		return err
+	}
+	return &counted{err, r}
+}
+
+// ResultOf is how the limit stood that refused a try, or that let it through before it failed otherwise.
+func ResultOf(err error) (r Result, known bool) {
+	if exceeded, ok := errors.AsType[*Exceeded](err); ok {
+		return exceeded.Result, true
+	}
+	if c, ok := errors.AsType[*counted](err); ok {
+		return c.result, true
+	}
+	return Result{}, false
+}
 
 // Key names a bucket by a keyed hash of what it counts, so that who has the buckets does not learn whose they are. kind keeps the buckets of
 // different limits apart.
@@ -83,19 +113,30 @@ func Network(a netip.Addr) string {
 	return p.String()
 }
 
+// cost is the time in which n tokens come back, in microseconds, rounded up.
+func (r Rate) cost(n int) int64 {
+	count := int64(r.Count)
+	return (int64(n)*r.Per.Microseconds() + count - 1) / count
+}
+
 // gcra is the whole rule, in integers so that Go and Redis count alike: full is the moment (µs) at which the bucket would be full again, as stored, or
-// anything before now. It gives the new moment, and the result.
-func gcra(now, full int64, rate Rate) (int64, Result) {
+// anything before now. It gives the new moment, how many tokens were taken, and the result.
+func gcra(now, full int64, rate Rate, least, most int) (int64, int, Result) {
 	interval := rate.interval()
 	size := interval * int64(rate.Count)
 	full = max(full, now)
-	next := full + interval
-	if wait := next - size - now; wait > 0 {
-		return full, Result{
-			Limit: rate.Count, Remaining: 0, Reset: time.Duration(full-now) * time.Microsecond, Retry: time.Duration(wait) * time.Microsecond,
+	room := size - (full - now)
+	if wait := rate.cost(least) - room; wait > 0 {
+		return full, 0, Result{
+			Limit: rate.Count, Remaining: int(max(0, room) / interval), Reset: time.Duration(full-now) * time.Microsecond, Retry: time.Duration(wait) * time.Microsecond,
 		}
 	}
-	return next, Result{
+	taken := least
+	if most > least {
+		taken = min(most, max(least, int(room/interval)))
+	}
+	next := full + max(1, rate.cost(taken))
+	return next, taken, Result{
 		Allowed: true, Limit: rate.Count, Remaining: int((size - (next - now)) / interval), Reset: time.Duration(next-now) * time.Microsecond,
 	}
 }

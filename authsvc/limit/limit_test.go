@@ -161,12 +161,17 @@ type broken struct {
 	calls int
 }
 
-func (b *broken) Take(context.Context, string, limit.Rate) (limit.Result, error) {
+func (b *broken) Take(ctx context.Context, key string, rate limit.Rate) (limit.Result, error) {
+	_, r, err := b.TakeLot(ctx, key, rate, 1, 1)
+	return r, err
+}
+
+func (b *broken) TakeLot(_ context.Context, _ string, _ limit.Rate, _, most int) (int, limit.Result, error) {
 	b.calls++
 	if b.err != nil {
-		return limit.Result{}, b.err
+		return 0, limit.Result{}, b.err
 	}
-	return limit.Result{Allowed: true, Limit: 1000}, nil
+	return most, limit.Result{Allowed: true, Limit: 1000}, nil
 }
 
 func TestFallback(t *testing.T) {

@@ -29,20 +29,26 @@ func NewMemory(now func() time.Time) *Memory {
 }
 
 // Take takes a token. It never fails.
-func (m *Memory) Take(_ context.Context, key string, rate Rate) (Result, error) {
+func (m *Memory) Take(ctx context.Context, key string, rate Rate) (Result, error) {
+	_, r, err := m.TakeLot(ctx, key, rate, 1, 1)
+	return r, err
+}
+
+// TakeLot takes several tokens. It never fails.
+func (m *Memory) TakeLot(_ context.Context, key string, rate Rate, least, most int) (int, Result, error) {
 	if rate.None() {
-		return Result{Allowed: true}, nil
+		return most, Result{Allowed: true}, nil
 	}
 	now := m.now().UnixMicro()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, known := m.full[key]
-	full, result := gcra(now, old, rate)
+	full, taken, result := gcra(now, old, rate, least, most)
 	if !known {
 		m.room(now)
 	}
 	m.full[key] = full
-	return result, nil
+	return taken, result, nil
 }
 
 // room makes room for one more bucket. Looking at all of them only when their number has doubled costs little for each.

@@ -1,7 +1,9 @@
 package rest
 
 import (
+	"context"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/gorilla/sessions"
@@ -27,6 +29,9 @@ const maxAgent = 255
 // A request by cookie that changes something must prove that it comes from a page of ours; one that does not is CodeForbidden. The
 // session is nil for requests by header.
 func (a *API) Caller(r *http.Request) (*authsvc.Actor, *sessions.Session, error) {
+	if known, ok := r.Context().Value(foundKey{}).(*found); ok {
+		return known.actor, known.session, known.err
+	}
 	actor, session, err := a.caller(r)
 	if err == nil && session != nil && actor.Stage == authsvc.StageNobody {
 		err = checkCSRF(r, of(session))
@@ -70,27 +75,47 @@ func (a *API) Reader(r *http.Request) (*authsvc.Actor, error) {
 	return actor, err
 }
 
-// LimitReads lets each key, token or session ask next as often as the settings say.
+// LimitReads lets each key or person ask next as often as the settings say. Who it is is found out once: Caller gives next the same answer.
 func (a *API) LimitReads(next http.Handler) http.Handler {
 	if a.reads.None() {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, ok := bearer(r)
-		if !ok {
-			who = a.sessions.idOf(r) // this cookie alone: whoever adds others must not count anew
-		}
-		if who == "" { // is refused anyway
-			who = limit.Network(addressOf(r))
-		}
-		result, err := a.guard.Check(r.Context(), "reads", who, a.reads)
-		if err != nil {
+		var known found
+		known.actor, known.session, known.err = a.Caller(r)
+		if err := a.limited(w, r, known.actor); err != nil {
 			a.fail(w, r, err)
 			return
 		}
-		limitHeaders(w, result)
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), foundKey{}, &known)))
 	})
+}
+
+// found is what Caller has found out about a request, kept with it.
+type found struct {
+	actor   *authsvc.Actor
+	session *sessions.Session
+	err     error
+}
+
+type foundKey struct{}
+
+// limited counts a request to reports, data or administration for whoever sends it: by key or person, not by what they show for it, or each new
+// token and session would be a new allowance. Who brings nothing that counts is refused anyway, and counted by address.
+func (a *API) limited(w http.ResponseWriter, r *http.Request, actor *authsvc.Actor) error {
+	who := "address " + limit.Network(addressOf(r))
+	switch {
+	case actor == nil || actor.Stage == authsvc.StageNobody:
+	case actor.Kind == authsvc.ActorKey:
+		who = "key " + strconv.FormatUint(uint64(actor.ID), 10)
+	default:
+		who = "user " + strconv.FormatUint(uint64(actor.ID), 10)
+	}
+	result, err := a.guard.Check(r.Context(), "api", who, a.reads)
+	if err == nil {
+		limitHeaders(w, result)
+	}
+	return err
 }
 
 // bearer is the credential of a request's headers. Two different ones are one that counts for nothing.

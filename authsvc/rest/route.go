@@ -193,7 +193,13 @@ func (c *call) answer(rt *route) (any, error) {
 	if isForm(c.r) {
 		return nil, event.Errorf(event.CodeUnsupported, "send the body as JSON, with Content-Type: application/json")
 	}
-	if err := c.asks(rt); err != nil {
+	err := c.asks(rt)
+	if rt.access == member { // the others are the ways in, which have limits of their own, and out
+		if refused := c.api.limited(c.w, c.r, c.actor); refused != nil {
+			return nil, refused
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := c.admit(rt); err != nil {
@@ -305,9 +311,8 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &one) && one.Field != "" {
 		body.Field, body.Errors = one.Field, []problem{{one.Field, one.Message}}
 	}
-	var exceeded *limit.Exceeded
-	if errors.As(err, &exceeded) {
-		limitHeaders(w, exceeded.Result)
+	if r, counted := limit.ResultOf(err); counted {
+		limitHeaders(w, r)
 	}
 	switch code {
 	case event.CodeUnavailable:

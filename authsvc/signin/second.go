@@ -84,14 +84,15 @@ func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, 
 }
 
 // secondFactor ends a sign-in that waits for it. tried is who a wrong proof is told of, begins who a right one is.
-func (s *Service) secondFactor(ctx context.Context, userID uint32, epoch int64, proof Proof, tried, begins Client, program bool) (*authsvc.Credential, string, limit.Result, error) {
-	limited, err := s.guard.Check(ctx, limitFactor, idText(userID), s.limit)
+func (s *Service) secondFactor(ctx context.Context, userID uint32, epoch int64, proof Proof, tried, begins Client, program bool) (_ *authsvc.Credential, method string, limited limit.Result, err error) {
+	limited, err = s.guard.Check(ctx, limitFactor, idText(userID), s.limit)
 	if err != nil {
 		if c, cerr := s.store.CredentialOfID(ctx, userID); cerr == nil {
 			s.noteLimit(ctx, person(tried, &c, authsvc.StageSecondFactor), limitFactor, idText(userID), c.Entry(""))
 		}
 		return nil, "", limited, err
 	}
+	defer func() { err = limit.Counted(err, limited) }()
 	c, err := s.store.CredentialOfID(ctx, userID)
 	if err != nil || c.Disabled || c.Waiting || c.Epoch != epoch {
 		if err != nil && event.ErrorCode(err) != event.CodeNotFound {
@@ -103,7 +104,7 @@ func (s *Service) secondFactor(ctx context.Context, userID uint32, epoch int64, 
 	if program {
 		use.right = "session.factor"
 	}
-	method, err := s.checkFactor(ctx, person(tried, &c, authsvc.StageSecondFactor), &c, proof, use)
+	method, err = s.checkFactor(ctx, person(tried, &c, authsvc.StageSecondFactor), &c, proof, use)
 	if err != nil {
 		return nil, "", limited, err
 	}

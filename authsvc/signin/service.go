@@ -140,12 +140,17 @@ const (
 )
 
 func (s *Service) authenticate(ctx context.Context, req Request, program bool) (Result, error) {
-	key := authsvc.LoginKey(req.Login)
 	limited, err := s.guard.Check(ctx, limitAddress, limit.Network(req.Address), s.limit)
 	if err != nil {
 		s.noteLimit(ctx, nobody(req.Client, ""), limitAddress, limit.Network(req.Address), authsvc.Entry{TargetKind: "address", TargetName: limit.Network(req.Address)})
 		return Result{}, err
 	}
+	result, err := s.checkPassword(ctx, req, limited, program)
+	return result, limit.Counted(err, limited)
+}
+
+func (s *Service) checkPassword(ctx context.Context, req Request, limited limit.Result, program bool) (Result, error) {
+	key := authsvc.LoginKey(req.Login)
 	set, err := s.settings(ctx)
 	if err != nil {
 		return Result{}, err

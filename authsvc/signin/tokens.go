@@ -59,7 +59,7 @@ func (t *Tokens) Issue(ctx context.Context, req TokenRequest) (TokenPair, error)
 	second := false
 	if result.Stage == authsvc.StageSecondFactor {
 		if req.Code == "" {
-			return TokenPair{}, ErrCodeNeeded
+			return TokenPair{}, limit.Counted(ErrCodeNeeded, result.Limit)
 		}
 		if _, _, result.Limit, err = s.secondFactor(ctx, result.UserID, result.Epoch, Proof{Code: req.Code}, req.Client, req.Client, forProgram); err != nil {
 			return TokenPair{}, err
@@ -107,7 +107,7 @@ func (t *Tokens) Refresh(ctx context.Context, refresh string, client Client) (To
 	}
 	family, next, err := s.store.UseRefresh(ctx, nobody(client, ""), refresh)
 	if err != nil {
-		return TokenPair{}, err
+		return TokenPair{}, limit.Counted(err, limited)
 	}
 	pair, err := t.pair(family, next)
 	pair.Limit = limited

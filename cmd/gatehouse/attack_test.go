@@ -359,6 +359,52 @@ func TestReadsAreLimited(t *testing.T) {
 	if refused != 5 {
 		t.Errorf("%d of 10 requests were refused where 5 are allowed", refused)
 	}
+	// A new sign-in, and tokens, are the same person, whose administration is counted with the rest.
+	again := p.signIn(&u)
+	pair := p.program("", "").want(200, http.MethodPost, "/api/v1/auth/token", jsonOf(map[string]any{"login": u.Username, "password": goodPassword}))
+	program := p.program("Authorization", "Bearer "+pair.text("access_token"))
+	for _, way := range []*browser{again, program} {
+		for _, path := range []string{"/api/v1/reports", "/api/v1/users", "/api/v1/audit", "/api/v1/events?company=Default"} {
+			if r := way.want(429, http.MethodGet, path, ""); r.header.Get("Retry-After") == "" || r.header.Get("X-Ratelimit-Limit") != "5" || r.header.Get("X-Ratelimit-Remaining") != "0" {
+				t.Errorf("%s: %v", path, r.header)
+			}
+		}
+	}
+	again.want(204, http.MethodPost, "/api/v1/auth/sign-out", "")
+	// Others have their own allowance: people by themselves, a key with its successor.
+	other := p.person(authsvc.RoleGlobalAdmin, "")
+	if r := p.signIn(&other).want(200, http.MethodGet, "/api/v1/users", ""); r.header.Get("X-Ratelimit-Remaining") != "4" {
+		t.Errorf("a first request: %v", r.header)
+	}
+	key, secret := p.key(p.company("Acme").ID, authsvc.ScopeRead)
+	for range 5 {
+		p.program("X-API-Key", secret).want(200, http.MethodGet, "/api/v1/reports", "")
+	}
+	_, next, err := p.store.RotateKey(t.Context(), localActor(), key.CompanyID, key.ID, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.program("X-API-Key", next).want(429, http.MethodGet, "/api/v1/reports", "")
+}
+
+// TestFailedSignInsTellTheLimit: a client that is about to be refused learns it from the failures before.
+func TestFailedSignInsTellTheLimit(t *testing.T) {
+	p := startPeople(t, func(c *config.Config) { c.RateLimiting.Enabled = true })
+	u := p.person(authsvc.RoleGlobalAdmin, "")
+	told := func(r reply, status int) {
+		t.Helper()
+		if r.status != status || r.header.Get("X-Ratelimit-Limit") != "10" || r.header.Get("X-Ratelimit-Remaining") == "" || r.header.Get("X-Ratelimit-Reset") == "" {
+			t.Errorf("%d %v: %s", r.status, r.header, r.body)
+		}
+	}
+	b := p.browser()
+	told(b.try(u.Username, "wrong"), 401)
+	told(b.try("nobody", "wrong"), 401)
+	program := p.program("", "")
+	told(program.ask(http.MethodPost, "/api/v1/auth/token", jsonOf(map[string]any{"login": u.Username, "password": "wrong"})), 401)
+	told(program.ask(http.MethodPost, "/api/v1/auth/refresh", `{"refresh_token":"gh_refresh"}`), 401)
+	_, _ = p.withApp(&u)
+	told(p.signIn(&u).ask(http.MethodPost, "/api/v1/auth/second-factor", `{"code":"000000"}`), 401)
 }
 
 // TestHeadersAreNotBelieved sends what only a trusted proxy may say.

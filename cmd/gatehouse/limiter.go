@@ -1,47 +1,31 @@
 package main
 
 import (
-	"sync"
+	"context"
 	"time"
 
-	"golang.org/x/time/rate"
-
+	"gatehouse/authsvc/limit"
 	"gatehouse/ingest"
 )
 
-// eventLimiter bounds the events a second of each site. A site may save up for ten
+// eventLimiter bounds the events a second of each site, over all servers that share a Redis. A site may save up for ten
 // seconds, so that a batch is not refused for being one.
-type eventLimiter struct {
-	perSecond int
-	sites     sync.Map // uint32 → *rate.Limiter
-}
+type eventLimiter struct{ sites *limit.Leases }
 
 const limiterBurst = 10
 
-// newEventLimiter makes the intake's limiter, none for a rate of 0.
-func newEventLimiter(perSecond int) ingest.Limiter {
+// newEventLimiter makes the intake's limiter, none for a rate of 0. secret names the counters where they are shared.
+func newEventLimiter(perSecond int, shared limit.Limiter, secret []byte) ingest.Limiter {
 	if perSecond <= 0 {
 		return nil
 	}
-	return &eventLimiter{perSecond: perSecond}
+	rate := limit.Rate{Count: perSecond * limiterBurst, Per: limiterBurst * time.Second}
+	return eventLimiter{limit.NewLeases(shared, secret, "events", rate, time.Now)}
 }
 
 // Allow takes n events from the site's allowance, all or none. What is larger than a
 // site can ever save up passes when the allowance is full, and uses all of it.
-func (l *eventLimiter) Allow(_, site uint32, n int) (ok bool, retryAfter time.Duration) {
-	v, found := l.sites.Load(site)
-	if !found {
-		v, _ = l.sites.LoadOrStore(site, rate.NewLimiter(rate.Limit(l.perSecond), l.perSecond*limiterBurst))
-	}
-	bucket, isBucket := v.(*rate.Limiter)
-	if !isBucket {
-		return true, 0 // the map holds nothing else
-	}
-	now := time.Now()
-	r := bucket.ReserveN(now, min(n, bucket.Burst()))
-	if wait := r.DelayFrom(now); wait > 0 {
-		r.CancelAt(now)
-		return false, wait
-	}
-	return true, 0
+func (l eventLimiter) Allow(ctx context.Context, _, site uint32, n int) ingest.Allowance {
+	r := l.sites.Take(ctx, site, n)
+	return ingest.Allowance{OK: r.Allowed, Limit: r.Limit, Remaining: r.Remaining, Reset: r.Reset, Retry: r.Retry}
 }

@@ -1,23 +1,30 @@
 package main
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"gatehouse/authsvc/limit"
+	"gatehouse/ingest"
+)
 
 func TestEventLimiter(t *testing.T) {
-	if newEventLimiter(0) != nil {
+	memory := limit.NewMemory(time.Now)
+	if newEventLimiter(0, memory, nil) != nil {
 		t.Error("a rate of 0 limits")
 	}
-	l := newEventLimiter(10)
-	if ok, _ := l.Allow(1, 1, 100); !ok {
-		t.Error("a full allowance refuses what it can hold")
+	l := newEventLimiter(10, memory, nil)
+	allow := func(site uint32, n int) ingest.Allowance { return l.Allow(t.Context(), 1, site, n) }
+	if a := allow(1, 100); !a.OK || a.Limit != 100 || a.Remaining != 0 {
+		t.Errorf("a full allowance gives what it can hold: %+v", a)
 	}
-	ok, wait := l.Allow(1, 1, 50)
-	if ok || wait <= 0 {
-		t.Errorf("an empty allowance gives %t, come again in %s", ok, wait)
+	if a := allow(1, 50); a.OK || a.Retry <= 0 || a.Retry > 5*time.Second {
+		t.Errorf("an empty allowance: %+v", a)
 	}
-	if ok, _ := l.Allow(1, 2, 50); !ok {
+	if !allow(2, 50).OK {
 		t.Error("one site uses up another's allowance")
 	}
-	if ok, _ := l.Allow(1, 3, 100_000); !ok {
+	if !allow(3, 100_000).OK {
 		t.Error("a batch larger than any allowance never passes")
 	}
 }

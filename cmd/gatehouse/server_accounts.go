@@ -28,10 +28,12 @@ const redisPrefix = "{gatehouse}:"
 
 // accounts are what people sign in with.
 type accounts struct {
-	redis    *redis.Client // nil: counts and sessions are kept without
-	settings settings
-	api      *rest.API
-	pages    *dashboards.Pages
+	redis       *redis.Client // nil: counts and sessions are kept without
+	limiter     limit.Limiter // of all limits; limitSecret names what it counts
+	limitSecret []byte
+	settings    settings
+	api         *rest.API
+	pages       *dashboards.Pages
 }
 
 // settings are those of the database as they were a short while ago, for what is asked with every request.
@@ -86,6 +88,7 @@ func (s *settings) timeouts(cfg config.Session) func() (idle, absolute time.Dura
 // openAccounts makes what people sign in with. A server that a command starts for itself needs none of it.
 func (s *server) openAccounts(ctx context.Context) error {
 	if s.listen == "" {
+		s.accounts.limiter = limit.NewMemory(time.Now) // of what one command imports
 		return nil
 	}
 	keys, err := authsvc.LoadSecretKey(s.cfg.Security.SecretKey.Reveal(), s.dataDir)
@@ -111,7 +114,8 @@ func (s *server) openAccounts(ctx context.Context) error {
 	}
 	sessions := websession.NewManager(rows, sealer, a.settings.timeouts(s.cfg.Session))
 	factors := signin.NewFactors(s.store, sealer, func(ctx context.Context) string { return edge.FromContext(ctx).BaseURL() })
-	guard := limit.NewGuard(s.limiter(log), sealer.Key(authsvc.PurposeLimit), log)
+	a.limiter, a.limitSecret = s.limiter(log), sealer.Key(authsvc.PurposeLimit)
+	guard := limit.NewGuard(a.limiter, a.limitSecret, log)
 	provider, rules, err := s.identityProvider()
 	if err != nil {
 		return err

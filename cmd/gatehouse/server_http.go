@@ -64,7 +64,7 @@ func (s *server) openIntake(context.Context) (err error) {
 		},
 		Behind:  []ingest.Probe{{Name: "writer", Check: s.writerGetsOn}},
 		Detail:  s.readyDetail,
-		Limiter: newEventLimiter(s.cfg.Ingest.RateLimit),
+		Limiter: newEventLimiter(s.cfg.Ingest.RateLimit, s.accounts.limiter, s.accounts.limitSecret),
 		Log:     s.logger("ingest"),
 	})
 	return err

@@ -60,6 +60,7 @@ func startTwo(t *testing.T, store string, log *logBuffer) (one, two *people) {
 	start := func() *people {
 		cfg := config.Default()
 		cfg.Security.SecretKey, cfg.Cache.RedisURL, cfg.Session.Store = config.Secret(secret), config.Secret(address.String()), store
+		cfg.Ingest.RateLimit = 1
 		cfg.RateLimiting.LoginLimit = config.Rate{Count: signInsOfTwo, Per: signInsOfTwo * 24 * time.Hour}
 		p := &people{t: t}
 		var err error
@@ -159,6 +160,7 @@ func TestTwoServers(t *testing.T) {
 
 			revokedElsewhere(t, one, two, admin, company.ID)
 			countedTogether(t, one, two)
+			eventsTogether(t, one, two, company.ID)
 		})
 	}
 }
@@ -203,5 +205,30 @@ func countedTogether(t *testing.T, one, two *people) {
 		if r := b.at(p).try("nobody", goodPassword); r.status != http.StatusTooManyRequests {
 			t.Errorf("a further try: %d %s", r.status, r.body)
 		}
+	}
+}
+
+// eventsTogether sends events of one key to both servers in turn: they take together what one would.
+func eventsTogether(t *testing.T, one, two *people, company uint32) {
+	t.Helper()
+	_, secret := one.key(company, authsvc.ScopeIngest)
+	program := two.program("X-API-Key", secret)
+	begin, taken := time.Now(), 0
+	for i := 0; ; i++ {
+		r := program.at([]*people{one, two}[i%2]).ask(http.MethodPost, "/api/log_event",
+			fmt.Sprintf(`{"EventType":"Logon","UserName":"u%d","ComputerName":"c","Timestamp":%q}`, i, begin.UTC().Format(time.RFC3339)))
+		if r.status == http.StatusTooManyRequests {
+			if r.header.Get("Retry-After") == "" || r.header.Get("X-Ratelimit-Limit") != "10" {
+				t.Errorf("a refusal without figures: %v", r.header)
+			}
+			break
+		}
+		if r.status != http.StatusCreated {
+			t.Fatalf("event %d: %d %s", i, r.status, r.body)
+		}
+		taken++
+	}
+	if saved := 10 + int(time.Since(begin)/time.Second) + 1; taken < 10 || taken > saved {
+		t.Errorf("the two took %d events, where one may take %d", taken, saved)
 	}
 }
