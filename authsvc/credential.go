@@ -30,7 +30,8 @@ type Credential struct {
 	MFAPolicy       MFAPolicy
 	TOTP            bool // an authenticator app is set up
 	Passkeys        int
-	Company         uint32 // of a person who belongs to one alone, else 0: whose administrators may see their sign-ins
+	LastAddress     netip.Addr // of the last sign-in that was right; the zero Addr: there was none, or it came from none
+	Company         uint32     // of a person who belongs to one alone, else 0: whose administrators may see their sign-ins
 }
 
 // SecondFactor tells whether the person has one.
@@ -50,7 +51,7 @@ func (c *Credential) Stage(given, required bool) Stage {
 
 const (
 	selectWhoSignsIn = `SELECT u.id, u.username, u.email, u.display_name, u.password_hash, u.must_change_password, u.password_changed_at, u.disabled_at, u.approved_at,
-    u.epoch, u.mfa_policy, CASE WHEN u.totp_secret IS NULL THEN 0 ELSE 1 END,
+    u.epoch, u.mfa_policy, u.last_login_ip, CASE WHEN u.totp_secret IS NULL THEN 0 ELSE 1 END,
     (SELECT COUNT(*) FROM webauthn_credentials w WHERE w.user_id = u.id),
     (SELECT MIN(m.company_id) FROM memberships m WHERE m.user_id = u.id), (SELECT MAX(m.company_id) FROM memberships m WHERE m.user_id = u.id)
     FROM users u`
@@ -98,8 +99,9 @@ func (s *Store) credential(row *sql.Row) (Credential, error) {
 	var c Credential
 	var changed, disabled, approved *int64
 	var least, most *uint32
+	var address *string
 	err := row.Scan(&c.UserID, &c.Username, &c.Email, &c.DisplayName, &c.PasswordHash, &c.MustChange, &changed, &disabled, &approved,
-		&c.Epoch, &c.MFAPolicy, &c.TOTP, &c.Passkeys, &least, &most)
+		&c.Epoch, &c.MFAPolicy, &address, &c.TOTP, &c.Passkeys, &least, &most)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Credential{}, event.Errorf(event.CodeNotFound, "there is no such person")
 	}
@@ -107,6 +109,9 @@ func (s *Store) credential(row *sql.Row) (Credential, error) {
 		return Credential{}, fail(err, "read who signs in")
 	}
 	c.PasswordChanged, c.Disabled, c.Waiting = optionalTime(changed), disabled != nil, approved == nil
+	if address != nil {
+		c.LastAddress, _ = netip.ParseAddr(*address) // what we wrote; else there is none
+	}
 	if least != nil && *least == *most {
 		c.Company = *least
 	}

@@ -48,7 +48,7 @@ func subject(kind, of string) LockoutSubject {
 	return LockoutSubject(hex.EncodeToString(sum[:]))
 }
 
-// AccountSubject counts the failures for an account from all devices that are not known to it together.
+// AccountSubject counts the failures for an account from all devices and networks that are not known to it together.
 func AccountSubject(userID uint32) LockoutSubject {
 	return subject("account", strconv.FormatUint(uint64(userID), 10))
 }
@@ -57,6 +57,12 @@ func AccountSubject(userID uint32) LockoutSubject {
 // the owner out.
 func DeviceSubject(userID uint32, device string) LockoutSubject {
 	return subject("device", strconv.FormatUint(uint64(userID), 10)+"\x00"+device)
+}
+
+// NetworkSubject counts the failures for an account from the network of its last sign-in, by devices that are not known to it: programs, and a new
+// browser at the usual place. Whoever guesses from elsewhere cannot keep them out. A reset password raises the epoch and begins a new count with it.
+func NetworkSubject(userID uint32, epoch int64, network string) LockoutSubject {
+	return subject("network", strconv.FormatUint(uint64(userID), 10)+"\x00"+strconv.FormatInt(epoch, 10)+"\x00"+network)
 }
 
 // FactorSubject counts wrong second factors of an account. Only who knows the password can raise it.

@@ -3,6 +3,7 @@ package signin_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -41,8 +42,8 @@ func (c *counter) try(now time.Time, right bool) bool {
 	return false
 }
 
-// TestLockoutReference: over random tries from the owner's browser and from elsewhere, at random times, by two servers in turn, every answer is
-// that of the plain reference, with a counter for each side.
+// TestLockoutReference: over random tries from the owner's browser, from the network of their last sign-in and from elsewhere, at random times, by two
+// servers in turn, every answer is that of the plain reference, with a counter for each side.
 func TestLockoutReference(t *testing.T) {
 	t.Parallel()
 	clk := newClock()
@@ -57,11 +58,21 @@ func TestLockoutReference(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		var owner, others counter
+		var owner counter
+		networks, last := map[string]*counter{}, "192.0.2.1"
+		others := &counter{}
 		for i := range rapid.IntRange(1, 25).Draw(rt, "tries") {
 			clk.add(time.Duration(rapid.SampledFrom([]int{0, 1, 29, 30, 61, 500, 901, 86_399, 86_401}).Draw(rt, "seconds")) * time.Second)
 			right, known := rapid.IntRange(0, 4).Draw(rt, "right") == 0, rapid.Bool().Draw(rt, "known")
-			request, c := try(name, "wrong"), &others
+			request, c := try(name, "wrong"), others
+			place := rapid.SampledFrom([]string{"192.0.2.1", "198.51.100.7", "203.0.113.9"}).Draw(rt, "place")
+			request.Address = netip.MustParseAddr(place)
+			if place == last {
+				if networks[place] == nil {
+					networks[place] = &counter{}
+				}
+				c = networks[place]
+			}
 			if right {
 				request.Password = good
 			}
@@ -70,7 +81,10 @@ func TestLockoutReference(t *testing.T) {
 			}
 			_, err := servers[i%2].Authenticate(t.Context(), request)
 			if want := c.try(clk.now(), right); want != (err == nil) || err != nil && !errors.Is(err, signin.ErrWrong) {
-				rt.Fatalf("try %d (right %v, known %v): %v, want in: %v", i, right, known, err, want)
+				rt.Fatalf("try %d (right %v, known %v, from %s, last from %s): %v, want in: %v", i, right, known, place, last, err, want)
+			}
+			if err == nil {
+				last = place
 			}
 		}
 	})
@@ -89,10 +103,14 @@ func TestVictimIsNotLockedOut(t *testing.T) {
 		if minute%5 != 0 && minute > 60 {
 			continue // the pauses are long by then
 		}
-		if _, err := s.Authenticate(ctx, try("victim", "guess")); !errors.Is(err, signin.ErrWrong) {
+		guess := elsewhere("victim", "guess")
+		if _, err := s.Authenticate(ctx, guess); !errors.Is(err, signin.ErrWrong) {
 			t.Fatal(err)
 		}
 		if minute%240 == 0 {
+			if _, err := s.Authenticate(ctx, try("victim", good)); err != nil {
+				t.Errorf("minute %d: a program of the owner, at the usual place: %v", minute, err)
+			}
 			if _, err := s.Authenticate(ctx, from(first.Device, try("victim", good))); err != nil {
 				t.Errorf("minute %d: the owner on their own browser: %v", minute, err)
 			}
@@ -107,16 +125,34 @@ func TestVictimIsNotLockedOut(t *testing.T) {
 	if counted < 50 || counted > 110 {
 		t.Errorf("%d guesses were looked at in a day, want about a hundred", counted)
 	}
+	if _, err := s.Authenticate(ctx, elsewhere("victim", good)); !errors.Is(err, signin.ErrWrong) {
+		t.Errorf("from an unknown browser at an unknown place during the pause: %v", err)
+	}
+	for range 7 {
+		_, _ = s.Authenticate(ctx, try("victim", "guess by a colleague"))
+	}
 	if _, err := s.Authenticate(ctx, try("victim", good)); !errors.Is(err, signin.ErrWrong) {
-		t.Errorf("from an unknown browser during the pause: %v", err)
+		t.Errorf("at the usual place during its own pause: %v", err)
+	}
+	if _, err := s.Authenticate(ctx, from(first.Device, try("victim", good))); err != nil {
+		t.Errorf("the owner on their own browser, in the network of one who guesses: %v", err)
 	}
 	_, temporary, err := s.store.ResetPassword(ctx, operator, u.ID, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Authenticate(ctx, try("victim", temporary)); err != nil {
-		t.Errorf("after an administrator has reset the password: %v", err)
+	for _, request := range []signin.Request{try("victim", temporary), elsewhere("victim", temporary)} {
+		if _, err := s.Authenticate(ctx, request); err != nil {
+			t.Errorf("from %s after an administrator has reset the password: %v", request.Address, err)
+		}
 	}
+}
+
+// elsewhere is a try from a network where nobody has signed in.
+func elsewhere(login, pass string) signin.Request {
+	r := try(login, pass)
+	r.Address = netip.MustParseAddr("198.51.100.7")
+	return r
 }
 
 // TestUnknownNamesPause too: else a pause would tell which names there are.

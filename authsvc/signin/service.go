@@ -161,12 +161,15 @@ func (s *Service) checkPassword(ctx context.Context, req Request, limited limit.
 	}
 	// Nobody: c is empty, and everything below is done as for somebody.
 	d := s.readDevice(req.Device)
-	known := d.knows(c.UserID)
+	network := limit.Network(req.Address)
 	account, subject := key, authsvc.AccountSubject(c.UserID)
 	switch {
-	case known:
+	case d.knows(c.UserID):
 		// The owner's own browser counts by itself, so that others cannot use up its tries.
 		account, subject = key+"\x00"+d.name(), authsvc.DeviceSubject(c.UserID, d.name())
+	case c.LastAddress.IsValid() && limit.Network(c.LastAddress) == network:
+		// So do their programs, and new browsers, at the place of the last sign-in.
+		account, subject = key+"\x00network "+network, authsvc.NetworkSubject(c.UserID, c.Epoch, network)
 	case c.UserID == 0:
 		subject = authsvc.LoginSubject(s.sealer.MAC(authsvc.PurposeLimit, key))
 	}
