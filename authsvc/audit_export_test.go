@@ -15,6 +15,7 @@ func AuditSum(ctx context.Context, s *Store, seq int64) (string, error) {
 const (
 	MaxAuditJSON     = maxAuditJSON
 	MaxPendingErrors = maxPendingErrors
+	SearchRows       = searchRows
 )
 
 // Clip is clip.

@@ -54,8 +54,10 @@ type AuditFilter struct {
 const selectAudit = `SELECT seq, at, action, outcome, actor_kind, actor_id, actor_name, company_id, target_kind, target_id, target_name,
     ip, via, request_id, before_json, after_json, detail, prev_hash, hash FROM audit_log`
 
+const selectSpan = `SELECT first_seq, last_seq FROM audit_head WHERE id = 1`
+
 // ListAudit lists the trail, newest first: all of it for who may read it everywhere, else what concerns the companies where the actor may
-// read it. next is the cursor of the following page, empty behind the last.
+// read it. next is the cursor of the following page, empty behind the last; a page of a search by text may be short and have one, see searchRows.
 func (s *Store) ListAudit(ctx context.Context, actor *Actor, want AuditFilter, page Page) (list []AuditRecord, next string, err error) {
 	const name = "audit"
 	limit, err := page.size()
@@ -76,13 +78,26 @@ func (s *Store) ListAudit(ctx context.Context, actor *Actor, want AuditFilter, p
 	if before > 0 {
 		f.add("seq < ?", before)
 	}
+	below := int64(0)
+	if want.Text != "" || want.Actor != "" {
+		below, err = searched(&f, "seq", before, func() (first, last int64, err error) {
+			err = s.db.QueryRow(ctx, selectSpan).Scan(&first, &last)
+			return first, last, err
+		})
+		if err != nil {
+			return nil, "", fail(err, "read the audit trail")
+		}
+	}
 	rows, err := s.auditRows(ctx, s.db, selectAudit+f.where()+` ORDER BY seq DESC`+firstRows(s.db.Dialect(), limit+1), f.args...)
 	if err != nil {
 		return nil, "", fail(err, "read the audit trail")
 	}
-	if len(rows) > limit {
+	switch {
+	case len(rows) > limit:
 		rows = rows[:limit]
 		next = cursorOf(name, strconv.FormatInt(rows[limit-1].seq, 10))
+	case below > 0:
+		next = cursorOf(name, strconv.FormatInt(below, 10))
 	}
 	list = make([]AuditRecord, len(rows))
 	for i := range rows {

@@ -90,13 +90,15 @@ type ErrorFilter struct {
 }
 
 const (
-	errorColumns = `id, first_at, last_at, occurrences, level, logger, message, fingerprint, request_id, user_id, ip, attributes`
-	selectErrors = `SELECT ` + errorColumns + `, '' FROM error_log`
-	selectError  = `SELECT ` + errorColumns + `, stack FROM error_log WHERE id = ?`
-	clearErrors  = `DELETE FROM error_log WHERE last_at < ?`
+	errorColumns    = `id, first_at, last_at, occurrences, level, logger, message, fingerprint, request_id, user_id, ip, attributes`
+	selectErrors    = `SELECT ` + errorColumns + `, '' FROM error_log`
+	selectError     = `SELECT ` + errorColumns + `, stack FROM error_log WHERE id = ?`
+	selectErrorSpan = `SELECT COALESCE(MIN(id), 0), COALESCE(MAX(id), 0) FROM error_log`
+	clearErrors     = `DELETE FROM error_log WHERE last_at < ?`
 )
 
-// ListErrors lists the error log, newest first, without stacks. next is the cursor of the following page, empty behind the last.
+// ListErrors lists the error log, newest first, without stacks. next is the cursor of the following page, empty behind the last; a page of a search by
+// text may be short and have one, see searchRows.
 func (s *Store) ListErrors(ctx context.Context, actor *Actor, want ErrorFilter, page Page) (list []ErrorRecord, next string, err error) {
 	const name = "errors"
 	if err := actor.Require(PermReadErrors, 0); err != nil {
@@ -115,6 +117,16 @@ func (s *Store) ListErrors(ctx context.Context, actor *Actor, want ErrorFilter, 
 	if before > 0 {
 		f.add("id < ?", before)
 	}
+	below := int64(0)
+	if want.Text != "" {
+		below, err = searched(&f, "id", before, func() (first, last int64, err error) {
+			err = s.db.QueryRow(ctx, selectErrorSpan).Scan(&first, &last)
+			return first, last, err
+		})
+		if err != nil {
+			return nil, "", fail(err, "read the error log")
+		}
+	}
 	rows, err := s.db.Query(ctx, selectErrors+f.where()+` ORDER BY id DESC`+firstRows(s.db.Dialect(), limit+1), f.args...)
 	if err != nil {
 		return nil, "", fail(err, "read the error log")
@@ -127,9 +139,12 @@ func (s *Store) ListErrors(ctx context.Context, actor *Actor, want ErrorFilter, 
 		}
 		list = append(list, r)
 	}
-	if len(list) > limit {
+	switch {
+	case len(list) > limit:
 		list = list[:limit]
 		next = cursorOf(name, strconv.FormatInt(list[limit-1].ID, 10))
+	case below > 0:
+		next = cursorOf(name, strconv.FormatInt(below, 10))
 	}
 	return list, next, rows.Err()
 }

@@ -35,6 +35,7 @@ type Key struct {
 	LastUsed      time.Time // zero: never
 	LastUsedIP    string
 	LastUsedAgent string // what the client called itself
+	AgentVersion  string // as the last event said that named one
 	Events        int64  // accepted by this key, to within a few seconds
 	Errors        int64  // refused records and requests of this key, to within a few seconds
 }
@@ -100,7 +101,7 @@ func noKey(keyID uint32) error {
 }
 
 const selectKey = `SELECT k.id, k.company_id, c.name, k.description, k.note, k.key_prefix, k.scopes, k.networks, k.created_at, k.expires_at,
-    k.disabled_at, k.revoked_at, k.rotated_at, k.old_key_prefix, k.old_key_until, k.last_used_at, k.last_used_ip, k.last_used_agent,
+    k.disabled_at, k.revoked_at, k.rotated_at, k.old_key_prefix, k.old_key_until, k.last_used_at, k.last_used_ip, k.last_used_agent, k.last_agent_version,
     k.event_count, k.error_count FROM api_keys k JOIN companies c ON c.id = k.company_id`
 
 func (s *Store) scanKey(scan func(...any) error) (Key, error) {
@@ -108,16 +109,16 @@ func (s *Store) scanKey(scan func(...any) error) (Key, error) {
 	var scopes, networks string
 	var created int64
 	var expires, disabled, revoked, rotated, oldUntil, used *int64
-	var oldPrefix, ip, agent sql.NullString
+	var oldPrefix, ip, agent, version sql.NullString
 	err := scan(&k.ID, &k.CompanyID, &k.Company, &k.Site, &k.Note, &k.Prefix, &scopes, &networks, &created, &expires,
-		&disabled, &revoked, &rotated, &oldPrefix, &oldUntil, &used, &ip, &agent, &k.Events, &k.Errors)
+		&disabled, &revoked, &rotated, &oldPrefix, &oldUntil, &used, &ip, &agent, &version, &k.Events, &k.Errors)
 	if err != nil {
 		return Key{}, err
 	}
 	k.Scopes, k.Networks = storedScopes(scopes), storedNetworks(networks)
 	k.Created = time.UnixMilli(created).UTC()
 	k.Expires, k.Disabled, k.Revoked, k.LastUsed = optionalTime(expires), optionalTime(disabled), optionalTime(revoked), optionalTime(used)
-	k.Rotated, k.LastUsedAgent = optionalTime(rotated), agent.String
+	k.Rotated, k.LastUsedAgent, k.AgentVersion = optionalTime(rotated), agent.String, version.String
 	// One that has ended is kept no longer than until the next change or cleaning, and nobody needs to see it.
 	if until := optionalTime(oldUntil); until.After(s.now()) {
 		k.OldPrefix, k.OldUntil = oldPrefix.String, until

@@ -346,7 +346,7 @@ func TestListKeys(t *testing.T) {
 			case 2:
 				err = s.RevokeKey(ctx, operator, company.ID, k.ID)
 			case 3:
-				r.Record(k.ID, netip.Addr{}, "", 1, 0)
+				r.Record(k.ID, netip.Addr{}, "", "", 1, 0)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -441,13 +441,13 @@ func TestKeyDays(t *testing.T) {
 		k, _ := mustKey(t, a, c.ID, authsvc.ScopeIngest)
 		ra, rb := newResolver(t, a), newResolver(t, b)
 		from := clk.now()
-		ra.Record(k.ID, netip.MustParseAddr("192.0.2.1"), "agent/1.0 "+strings.Repeat("x", 200), 5, 1)
-		rb.Record(k.ID, netip.Addr{}, "", 7, 0)
+		ra.Record(k.ID, netip.MustParseAddr("192.0.2.1"), "agent/1.0 "+strings.Repeat("x", 200), "", 5, 1)
+		rb.Record(k.ID, netip.Addr{}, "", "", 7, 0)
 		clk.add(time.Second)
-		ra.Record(k.ID, netip.Addr{}, "agent/2.0", 11, 0)
+		ra.Record(k.ID, netip.Addr{}, "agent/2.0", "3.2", 11, 0)
 		clk.add(25 * time.Hour)
-		rb.Record(k.ID, netip.Addr{}, "", 0, 3)
-		ra.Record(k.ID, netip.Addr{}, "", 0, 0) // a report: a use without events
+		rb.Record(k.ID, netip.Addr{}, "", "", 0, 3)
+		ra.Record(k.ID, netip.Addr{}, "", "", 0, 0) // a report: a use without events
 		for _, r := range []*authsvc.Resolver{ra, rb, ra} {
 			if err := r.Flush(ctx); err != nil {
 				t.Fatal(err)
@@ -464,7 +464,7 @@ func TestKeyDays(t *testing.T) {
 		if want := []string{"02-26 0 0", "02-27 12 1", "02-28 11 0", "03-01 0 3"}; !slices.Equal(got, want) {
 			t.Errorf("%q, want %q", got, want)
 		}
-		if k, err := a.GetKey(ctx, operator, k.ID); err != nil || k.Events != 23 || k.Errors != 4 || k.LastUsedAgent != "agent/2.0" || k.LastUsedIP != "" && k.LastUsedIP != "192.0.2.1" {
+		if k, err := a.GetKey(ctx, operator, k.ID); err != nil || k.Events != 23 || k.Errors != 4 || k.LastUsedAgent != "agent/2.0" || k.AgentVersion != "3.2" || k.LastUsedIP != "" && k.LastUsedIP != "192.0.2.1" {
 			t.Errorf("%+v, %v", k, err)
 		}
 		for _, span := range []time.Duration{-24 * time.Hour, 400 * 24 * time.Hour} {

@@ -76,6 +76,27 @@ func (p Page) after(name string, n int) ([]string, error) {
 	return parts[1:], nil
 }
 
+// searchRows is how many rows one page of a search by text looks at: such a search has no index, and must not hold a processor for as long as it takes
+// to look through all that was ever written. A page that ends there has fewer rows than were asked for, or none, and the cursor to go on with.
+const searchRows = 10_000
+
+// searched bounds a page of a list by descending numbers to the next searchRows of them. span gives the first and last number that there are. below is
+// the number beneath which the next page goes on; 0: this one looks at all that is left.
+func searched(f *filter, column string, before int64, span func() (first, last int64, err error)) (below int64, err error) {
+	first, last, err := span()
+	if err != nil {
+		return 0, err
+	}
+	if before == 0 || before > last {
+		before = last + 1
+	}
+	if below = before - searchRows; below <= first {
+		return 0, nil
+	}
+	f.add(column+" >= ?", below)
+	return below, nil
+}
+
 // afterID is after for lists in the order of an id, which counts up from 1; 0 for the first page.
 func (p Page) afterID(name string) (int64, error) {
 	key, err := p.after(name, 1)

@@ -174,11 +174,11 @@ func TestRevocationWhileFlushHangs(t *testing.T) {
 			}
 		})
 		<-locked
-		r.Record(busy.ID, netip.Addr{}, "", 1, 0)
+		r.Record(busy.ID, netip.Addr{}, "", "", 1, 0)
 		flushed := make(chan error, 1)
 		go func() { flushed <- r.Flush(ctx) }()
 		// The regular writing hangs too, with what is counted now.
-		r.Record(busy.ID, netip.Addr{}, "", 1, 0)
+		r.Record(busy.ID, netip.Addr{}, "", "", 1, 0)
 		time.Sleep(authsvc.FlushEvery + 200*time.Millisecond)
 		began := time.Now()
 		if err := past.RevokeKey(ctx, operator, c.ID, k.ID); err != nil {

@@ -273,8 +273,8 @@ func TestUsage(t *testing.T) {
 			}
 			wg.Go(func() {
 				for n := range rounds {
-					r.Record(k1.ID, netip.MustParseAddr("10.0.0.1"), "", 2, 1)
-					r.Record(k2.ID, netip.Addr{}, "", 1, 0)
+					r.Record(k1.ID, netip.MustParseAddr("10.0.0.1"), "", "", 2, 1)
+					r.Record(k2.ID, netip.Addr{}, "", "", 1, 0)
 					if n%50 == 0 {
 						if err := r.Flush(ctx); err != nil {
 							t.Errorf("flush: %v", err)
@@ -284,9 +284,9 @@ func TestUsage(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		ra.Record(999, netip.Addr{}, "", 1, 1) // no such site: dropped
+		ra.Record(999, netip.Addr{}, "", "", 1, 1) // no such site: dropped
 		clk.add(time.Minute)
-		rb.Record(k1.ID, netip.MustParseAddr("::ffff:10.0.0.2"), "", 0, 1)
+		rb.Record(k1.ID, netip.MustParseAddr("::ffff:10.0.0.2"), "", "", 0, 1)
 		// Changes in between replace the copy in memory: counts must survive that.
 		if _, err := a.UpdateCompany(ctx, operator, c.ID, authsvc.CompanySettings{Timezone: "Europe/Paris"}); err != nil {
 			t.Fatal(err)
@@ -325,13 +325,13 @@ func TestUsageSurvivesFailedFlushAndClose(t *testing.T) {
 		c := mustCompany(t, s, "One")
 		k, _ := mustKey(t, s, c.ID, authsvc.ScopeIngest)
 		r := newResolver(t, s)
-		r.Record(k.ID, netip.MustParseAddr("fe80::1%eth0"), "", 5, 2)
+		r.Record(k.ID, netip.MustParseAddr("fe80::1%eth0"), "", "", 5, 2)
 		canceled, cancel := context.WithCancel(ctx)
 		cancel()
 		if err := r.Flush(canceled); err == nil {
 			t.Error("flush with a canceled context: no error")
 		}
-		r.Record(k.ID, netip.Addr{}, "", 1, 0)
+		r.Record(k.ID, netip.Addr{}, "", "", 1, 0)
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
 		}

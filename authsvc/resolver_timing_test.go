@@ -101,7 +101,7 @@ func BenchmarkResolve(b *testing.B) {
 						b.Error(err)
 						return
 					}
-					r.Record(p.SiteID, from, "agent/1.0", 1, 0)
+					r.Record(p.SiteID, from, "agent/1.0", "", 1, 0)
 				}
 			})
 			b.ReportMetric(float64(processorTime(b)-began)/float64(b.N), "cpu-ns/op")

@@ -28,10 +28,11 @@ type usage struct {
 
 // used is what one flush writes for one key.
 type used struct {
-	last  time.Time // zero: nothing was let in
-	ip    netip.Addr
-	agent string
-	days  []usedDay // by day, the latest last; usually there is one
+	last    time.Time // zero: nothing was let in
+	ip      netip.Addr
+	agent   string
+	version string
+	days    []usedDay // by day, the latest last; usually there is one
 }
 
 type usedDay struct{ day, events, errors int64 }
@@ -55,9 +56,9 @@ func (u *used) sum() (events, errors int64) {
 	return events, errors
 }
 
-// Record notes one request of a site: where it came from, what its client calls itself, how many events it brought that were accepted,
-// and how many records (or the request itself) were refused. Nothing is written now; see Flush.
-func (r *Resolver) Record(siteID uint32, from netip.Addr, agent string, events, errors int) {
+// Record notes one request of a site: where it came from, what its client calls itself, which version of an agent its events name (empty: none),
+// how many events it brought that were accepted, and how many records (or the request itself) were refused. Nothing is written now; see Flush.
+func (r *Resolver) Record(siteID uint32, from netip.Addr, agent, version string, events, errors int) {
 	entry := r.snap.Load().sites[siteID]
 	if entry == nil {
 		return // the key was there when the request began and its database has been replaced since
@@ -72,13 +73,19 @@ func (r *Resolver) Record(siteID uint32, from netip.Addr, agent string, events, 
 	if from.IsValid() {
 		u.used.ip = from.Unmap()
 	}
-	if len(agent) > maxAgent {
-		agent = agent[:maxAgent]
-	}
-	if agent != "" && agent != u.used.agent {
-		u.used.agent = strings.Clone(agent) // the request's memory may be used again
-	}
+	keepName(&u.used.agent, agent)
+	keepName(&u.used.version, version)
 	u.used.add(dayOf(now), int64(events), int64(errors))
+}
+
+// keepName puts a client's name in place of the last one, in memory of its own: the request's may be used again.
+func keepName(kept *string, name string) {
+	if len(name) > maxAgent {
+		name = name[:maxAgent]
+	}
+	if name != "" && name != *kept {
+		*kept = strings.Clone(name)
+	}
 }
 
 // recordRefused notes a request with the right key from a network where that may not be used. It is no use of the key.
@@ -111,6 +118,9 @@ func (u *usage) giveBack(t used) {
 	if u.used.agent == "" {
 		u.used.agent = t.agent
 	}
+	if u.used.version == "" {
+		u.used.version = t.version
+	}
 	for _, d := range t.days {
 		u.used.add(d.day, d.events, d.errors)
 	}
@@ -121,6 +131,7 @@ const (
 	addUsage = `UPDATE api_keys SET event_count = event_count + ?, error_count = error_count + ?,
     last_used_ip = CASE WHEN ? >= COALESCE(last_used_at, 0) THEN COALESCE(?, last_used_ip) ELSE last_used_ip END,
     last_used_agent = CASE WHEN ? >= COALESCE(last_used_at, 0) THEN COALESCE(?, last_used_agent) ELSE last_used_agent END,
+    last_agent_version = CASE WHEN ? >= COALESCE(last_used_at, 0) THEN COALESCE(?, last_agent_version) ELSE COALESCE(last_agent_version, ?) END,
     last_used_at = CASE WHEN ? >= COALESCE(last_used_at, 0) THEN ? ELSE last_used_at END
 WHERE id = ?`
 	addRefused = `UPDATE api_keys SET error_count = error_count + ? WHERE id = ?`
@@ -168,7 +179,7 @@ func writeUsage(ctx context.Context, tx *reldb.Tx, id uint32, t used) error {
 	if t.last.IsZero() {
 		n, err = tx.Exec(ctx, addRefused, errors, id)
 	} else {
-		var ip, agent *string
+		var ip, agent, version *string
 		if t.ip.IsValid() {
 			text := t.ip.WithZone("").String()
 			ip = &text
@@ -177,8 +188,12 @@ func writeUsage(ctx context.Context, tx *reldb.Tx, id uint32, t used) error {
 			text := clip(t.agent, maxAgent)
 			agent = &text
 		}
+		if t.version != "" {
+			text := clip(t.version, maxAgent)
+			version = &text
+		}
 		at := millis(t.last)
-		n, err = tx.Exec(ctx, addUsage, events, errors, at, ip, at, agent, at, at, id)
+		n, err = tx.Exec(ctx, addUsage, events, errors, at, ip, at, agent, at, version, version, at, at, id)
 	}
 	if err != nil || n == 0 {
 		return err // without a row the database has been replaced since: there is nothing to count for

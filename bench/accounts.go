@@ -36,8 +36,16 @@ var adminLists = []struct {
 	{name: "list_keys_operator", path: "/api/v1/keys", operator: true},
 	{name: "list_audit", path: "/api/v1/audit"},
 	{name: "list_audit_action", path: "/api/v1/audit", params: url.Values{"action": {"key"}}},
+	{name: "list_audit_text_none", path: "/api/v1/audit", params: url.Values{"q": {"nowhere"}}},
+	{name: "list_audit_actor_none", path: "/api/v1/audit", params: url.Values{"actor": {"nobody at all"}}},
+	{name: "list_audit_address", path: "/api/v1/audit", params: url.Values{"address": {"198.51.100.7"}}},
+	{name: "list_audit_request", path: "/api/v1/audit", params: url.Values{"request_id": {"nowhere"}}},
+	{name: "list_audit_target", path: "/api/v1/audit", params: url.Values{"target_kind": {"user"}, "target_id": {"42"}}},
+	{name: "list_audit_target_none", path: "/api/v1/audit", params: url.Values{"target_id": {"0"}}},
 	{name: "list_audit_operator", path: "/api/v1/audit", operator: true},
 	{name: "list_errors", path: "/api/v1/errors"},
+	{name: "list_errors_text_none", path: "/api/v1/errors", params: url.Values{"q": {"nowhere"}}},
+	{name: "list_errors_request", path: "/api/v1/errors", params: url.Values{"request_id": {"nowhere"}}},
 }
 
 // measureAccounts measures signing in, and the lists of administrators among many people and companies.

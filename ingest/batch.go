@@ -41,6 +41,8 @@ type batch struct {
 	unreadable int  // records that were not even JSON, or not a frame
 	exact      bool // accepted means that ClickHouse does not have it: wished first, then so
 
+	version string // of the agent, as the last event that says one; it is part of the body
+
 	ids  idSet
 	scan jsonScanner
 	ev   event.Event
@@ -123,7 +125,7 @@ func (b *batch) release() {
 	clear(b.rejections)
 	b.records, b.rejections = b.records[:0], b.rejections[:0]
 	b.accepted, b.duplicate, b.unknown, b.unreadable = 0, 0, 0, 0
-	b.oldest, b.expired, b.exact = 0, nil, false
+	b.oldest, b.expired, b.exact, b.version = 0, nil, false, ""
 	b.scan.fields, b.scan.bad, b.ev, b.parse = event.Fields{}, nil, event.Event{}, event.ParseOptions{}
 	batches.Put(b)
 }
@@ -159,6 +161,9 @@ func (b *batch) add(e *event.Event) error {
 		if err := b.nextChunk(); err != nil {
 			return err
 		}
+	}
+	if e.Agent != "" {
+		b.version = e.Agent
 	}
 	off, id := len(b.arena), e.ID()
 	b.arena = e.AppendStored(b.arena, id)

@@ -83,7 +83,7 @@ func (in *Intake) takeBatch(w http.ResponseWriter, r *http.Request, rt route, p 
 	if b.unreadable == len(b.outcomes) {
 		status = http.StatusBadRequest // nothing could be read
 	}
-	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.accepted, len(b.rejections))
+	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.version, b.accepted, len(b.rejections))
 	in.metrics.counted(p, b)
 	answer = b.appendResult(nil, r.URL.Query().Get("results") == "all")
 	b.release()

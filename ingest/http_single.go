@@ -14,7 +14,6 @@ func (in *Intake) LogEvent(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		var out outcome
 		if out, err = in.logEvent(w, r, &p, start); err == nil {
-			in.keys.Used(p, in.clientIP(r), r.UserAgent(), boolInt(out == accepted), 0)
 			status := http.StatusCreated
 			if out == accepted {
 				writeStatic(w, status, bodyLogged)
@@ -49,6 +48,7 @@ func (in *Intake) logEvent(w http.ResponseWriter, r *http.Request, p *Principal,
 	}
 	in.metrics.counted(p, b)
 	out := b.outcomes[0]
+	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.version, boolInt(out == accepted), 0) // before the body, which the version is part of, is given back
 	b.release()
 	return out, nil
 }

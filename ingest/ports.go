@@ -34,9 +34,10 @@ type Resolver interface {
 	// key has been disabled), forbidden when the key may not be used from there, or
 	// unavailable when keys cannot be checked at present.
 	Resolve(ctx context.Context, key string, from netip.Addr) (Principal, error)
-	// Used notes that a key was used: from where, by which client, for how many
-	// accepted events and how many refused ones. It does no I/O.
-	Used(p Principal, from netip.Addr, agent string, accepted, refused int)
+	// Used notes that a key was used: from where, by which client, by which version of
+	// an agent as its events say (empty: they do not), for how many accepted events and
+	// how many refused ones. It does no I/O, and keeps no text that it was given.
+	Used(p Principal, from netip.Addr, agent, version string, accepted, refused int)
 }
 
 // Limiter bounds what a tenant sends: it says whether n records more may be taken now. It is asked once a request, after the

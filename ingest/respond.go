@@ -64,7 +64,7 @@ func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	}
 	writeJSON(w, status, append(text, "}\n"...))
 	if p.CompanyID != 0 {
-		in.keys.Used(*p, in.clientIP(r), r.UserAgent(), 0, 1)
+		in.keys.Used(*p, in.clientIP(r), r.UserAgent(), "", 0, 1)
 	}
 	in.metrics.refused(p, code, field)
 	in.metrics.request(rt, status, in.clock().Sub(start))

@@ -126,6 +126,28 @@ func TestLogEventStoresWhatWasSent(t *testing.T) {
 	}
 }
 
+// TestAgentVersion: the use of a key tells which agent sent the events, as the last of them says that says it.
+func TestAgentVersion(t *testing.T) {
+	s := newServer(t)
+	line := func(second int, version string) string {
+		return fmt.Sprintf(`{"EventType":"Logon","UserName":"u","ComputerName":"c","Timestamp":"2025-05-25T12:00:%02dZ"%s}`, second, version) + "\n"
+	}
+	for _, c := range []struct{ path, body, want string }{
+		{"/api/log_event", line(1, `,"AgentVersion":"3.1.0"`), "3.1.0"},
+		{"/api/log_event", line(2, ""), ""},
+		{"/api/log_event", line(1, `,"version":"3.1.0"`), "3.1.0"}, // known already, and a use all the same
+		{"/api/v1/events", line(3, `,"AgentVersion":"3.1.1"`) + line(4, `,"AgentVersion":"3.2.0"`) + line(5, ""), "3.2.0"},
+		{"/api/v1/events", line(6, ""), ""},
+	} {
+		if a := s.post(t, c.path, c.body, "User-Agent", "curl/8"); a.status >= 300 {
+			t.Fatal(a.text)
+		}
+		if u := s.keys.used[len(s.keys.used)-1]; u.version != c.want || u.agent != "curl/8" {
+			t.Errorf("%s %s: %+v", c.path, c.body, u)
+		}
+	}
+}
+
 func TestLogEventRepetition(t *testing.T) {
 	s := newServer(t)
 	s.spool.fail(spool.ErrFull)

@@ -80,6 +80,7 @@ type usedKey struct {
 	from              netip.Addr
 	agent             string
 	accepted, refused int
+	version           string
 }
 
 var (
@@ -116,13 +117,13 @@ func (f *fakeKeys) Resolve(_ context.Context, key string, _ netip.Addr) (Princip
 	return Principal{}, event.Errorf(event.CodeUnauthorized, "Invalid API key")
 }
 
-func (f *fakeKeys) Used(p Principal, from netip.Addr, agent string, accepted, refused int) {
+func (f *fakeKeys) Used(p Principal, from netip.Addr, agent, version string, accepted, refused int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.used) > 100 {
 		f.used = f.used[:0]
 	}
-	f.used = append(f.used, usedKey{p, from, agent, accepted, refused})
+	f.used = append(f.used, usedKey{p, from, agent, accepted, refused, strings.Clone(version)})
 }
 
 // server is an intake with everything fake around it.

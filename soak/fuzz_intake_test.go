@@ -105,7 +105,7 @@ func (k oneKey) Resolve(_ context.Context, key string, _ netip.Addr) (ingest.Pri
 	return k.p, nil
 }
 
-func (oneKey) Used(ingest.Principal, netip.Addr, string, int, int) {}
+func (oneKey) Used(ingest.Principal, netip.Addr, string, string, int, int) {}
 
 // memoryDir is a directory whose fsync costs nothing, where there is one: what is tried
 // here is what goes into the spool, not whether the disk keeps it.

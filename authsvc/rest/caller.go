@@ -153,7 +153,7 @@ func (a *API) byKey(r *http.Request, key string) (*authsvc.Actor, error) {
 		logctx.SetCaller(r.Context(), 0, "", "key "+token.APIKey.Prefix(key)) // which one is still in use somewhere
 		return nil, err
 	}
-	a.keys.Record(p.SiteID, from, agentOf(r), 0, 0)
+	a.keys.Record(p.SiteID, from, agentOf(r), "", 0, 0)
 	return &authsvc.Actor{
 		Kind: authsvc.ActorKey, ID: p.SiteID, Name: p.SiteName, Stage: authsvc.StageDone, Company: p.CompanyID, Scopes: p.Scopes,
 		Address: from, Agent: agentOf(r), RequestID: edge.RequestID(r), Via: "key " + token.APIKey.Prefix(key),

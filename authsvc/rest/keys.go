@@ -27,7 +27,8 @@ type keyView struct {
 	OldUntil  *time.Time       `json:"old_until,omitempty"`
 	LastUsed  *time.Time       `json:"last_used"`
 	Address   string           `json:"last_used_address,omitempty"`
-	Agent     string           `json:"last_used_agent,omitempty"`
+	Agent     string           `json:"last_used_agent,omitempty"` // what the client called itself
+	Version   string           `json:"agent_version,omitempty"`   // as the last event said that named one
 	Events    int64            `json:"events"`
 	Errors    int64            `json:"errors"`
 	Key       string           `json:"key,omitempty"`
@@ -37,7 +38,7 @@ func viewKey(k *authsvc.Key) keyView {
 	v := keyView{
 		ID: k.ID, CompanyID: k.CompanyID, Site: k.Site, Note: k.Note, Prefix: k.Prefix, Scopes: k.Scopes.Names(), Networks: []string{},
 		State: k.State(time.Now()), Created: k.Created, Expires: optional(k.Expires), OldPrefix: k.OldPrefix, OldUntil: optional(k.OldUntil),
-		LastUsed: optional(k.LastUsed), Address: k.LastUsedIP, Agent: k.LastUsedAgent, Events: k.Events, Errors: k.Errors,
+		LastUsed: optional(k.LastUsed), Address: k.LastUsedIP, Agent: k.LastUsedAgent, Version: k.AgentVersion, Events: k.Events, Errors: k.Errors,
 	}
 	for _, n := range k.Networks {
 		v.Networks = append(v.Networks, n.String())

@@ -23,7 +23,7 @@ var trailRoutes = []route{
 		params: append([]param{
 			{"action", "string", "This action; with key, all that begin with key."},
 			{"outcome", "string", "success, failure or denied."},
-			{"actor", "string", "In the name of who did it."},
+			{"actor", "string", "In the name of who did it; a page may be short, as with q."},
 			{"actor_kind", "string", "person, key, local (the command line), system (Gatehouse itself) or nobody (not signed in)."},
 			{"actor_id", "integer", "Of a person, or with actor_kind=key of a key."},
 			{"company", "integer", "What concerns this company."},
@@ -31,7 +31,7 @@ var trailRoutes = []route{
 			{"target_id", "string", "Its id."},
 			{"address", "string", "From where."},
 			{"request_id", "string", "Of one request."},
-			{"q", "string", "In names, the address, the detail."},
+			{"q", "string", "In names, the address, the detail. One page looks at 10,000 entries: it may be short or empty and still have a next_cursor."},
 			{"from", "date-time", "From then on."},
 			{"to", "date-time", "Before then."},
 		}, pageParams...),
@@ -63,7 +63,7 @@ var trailRoutes = []route{
 		params: append([]param{
 			{"level", "string", "DEBUG, INFO, WARN or ERROR, and above."},
 			{"logger", "string", "This part of the program."},
-			{"q", "string", "In the message."},
+			{"q", "string", "In the message. One page looks at 10,000 records: it may be short or empty and still have a next_cursor."},
 			{"user_id", "integer", "Of requests by this person."},
 			{"request_id", "string", "Of one request."},
 			{"fingerprint", "string", "Equal ones."},

@@ -392,6 +392,7 @@ type keyView struct {
 	LastUsed      time.Time        `json:"last_used_at,omitzero"`
 	LastUsedIP    string           `json:"last_used_ip,omitempty"`
 	LastUsedAgent string           `json:"last_used_agent,omitempty"`
+	AgentVersion  string           `json:"agent_version,omitempty"`
 	Events        int64            `json:"event_count"`
 	Errors        int64            `json:"error_count"`
 }
@@ -400,13 +401,13 @@ func keyJSON(k *authsvc.Key) keyView {
 	return keyView{
 		ID: k.ID, Prefix: k.Prefix, Company: k.Company, CompanyID: k.CompanyID, Site: k.Site, Note: k.Note, Scopes: k.Scopes, Networks: k.Networks,
 		State: k.State(time.Now()), Created: k.Created, Expires: k.Expires, Rotated: k.Rotated, OldPrefix: k.OldPrefix, OldUntil: k.OldUntil,
-		LastUsed: k.LastUsed, LastUsedIP: k.LastUsedIP, LastUsedAgent: k.LastUsedAgent, Events: k.Events, Errors: k.Errors,
+		LastUsed: k.LastUsed, LastUsedIP: k.LastUsedIP, LastUsedAgent: k.LastUsedAgent, AgentVersion: k.AgentVersion, Events: k.Events, Errors: k.Errors,
 	}
 }
 
 func printKeys(w io.Writer, views []keyView) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tPREFIX\tCOMPANY\tSITE\tSCOPES\tNETWORKS\tSTATE\tEXPIRES\tLAST USED\tFROM\tBY\tEVENTS\tREFUSED")
+	fmt.Fprintln(t, "ID\tPREFIX\tCOMPANY\tSITE\tSCOPES\tNETWORKS\tSTATE\tEXPIRES\tLAST USED\tFROM\tBY\tAGENT\tEVENTS\tREFUSED")
 	day := func(at time.Time, layout, none string) string {
 		if at.IsZero() {
 			return none
@@ -421,8 +422,8 @@ func printKeys(w io.Writer, views []keyView) error {
 		} else if n > 1 {
 			networks = fmt.Sprintf("%s +%d", k.Networks[0], n-1)
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", k.ID, k.Prefix, k.Company, k.Site, k.Scopes, networks, k.State,
-			day(k.Expires, time.DateOnly, "never"), day(k.LastUsed, "2006-01-02 15:04Z", "never"), k.LastUsedIP, short(k.LastUsedAgent, 24), k.Events, k.Errors)
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\n", k.ID, k.Prefix, k.Company, k.Site, k.Scopes, networks, k.State,
+			day(k.Expires, time.DateOnly, "never"), day(k.LastUsed, "2006-01-02 15:04Z", "never"), k.LastUsedIP, short(k.LastUsedAgent, 24), short(k.AgentVersion, 16), k.Events, k.Errors)
 	}
 	return t.Flush()
 }

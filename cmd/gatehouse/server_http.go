@@ -115,8 +115,8 @@ func (k keyResolver) Resolve(ctx context.Context, key string, from netip.Addr) (
 }
 
 // Used notes the use of a key.
-func (k keyResolver) Used(p ingest.Principal, from netip.Addr, agent string, accepted, refused int) {
-	k.keys.Record(p.SiteID, from, agent, accepted, refused)
+func (k keyResolver) Used(p ingest.Principal, from netip.Addr, agent, version string, accepted, refused int) {
+	k.keys.Record(p.SiteID, from, agent, version, accepted, refused)
 }
 
 // internalPrincipal is whom a local command sends for.

@@ -39,7 +39,7 @@ func TestKeyCommands(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys.Record(p.SiteID, from, "agent\x1b[31m/1.0", 12, 3)
+		keys.Record(p.SiteID, from, "agent\x1b[31m/1.0", "", 12, 3)
 		if err := keys.Close(); err != nil {
 			t.Fatal(err)
 		}

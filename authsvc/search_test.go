@@ -1,0 +1,92 @@
+package authsvc_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse/authsvc"
+	"gatehouse/internal/reldb"
+)
+
+// TestSearchIsBounded: a page of a search by text looks at so many rows and no more, and its cursors lead to the oldest row all the same.
+func TestSearchIsBounded(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, s := t.Context(), open()
+		const rows = 2*authsvc.SearchRows + 500
+		fill := func(statement, row string, args func(i int) []any) {
+			t.Helper()
+			const atOnce = 500
+			for begin := 0; begin < rows; begin += atOnce {
+				if err := s.DB().Update(ctx, func(tx *reldb.Tx) error {
+					var all []any
+					for i := begin; i < begin+atOnce; i++ {
+						all = append(all, args(i)...)
+					}
+					_, err := tx.Exec(ctx, statement+strings.TrimSuffix(strings.Repeat(row+",", atOnce), ","), all...)
+					return err
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		name := func(i int) string { return map[int]string{0: "the oldest", authsvc.SearchRows + 700: "one between"}[i] }
+		fill(`INSERT INTO audit_log (seq, at, action, outcome, actor_kind, actor_name, before_json, after_json, detail, prev_hash, hash) VALUES `,
+			`(?, 1, 'test', 'success', 'system', ?, '', '', '', '', '')`, func(i int) []any { return []any{i + 1, name(i)} })
+		fill(`INSERT INTO error_log (first_at, last_at, occurrences, level, message, fingerprint, attributes, stack) VALUES `,
+			`(1, 1, 1, 8, ?, '', '{}', '')`, func(i int) []any { return []any{name(i)} })
+		if err := s.DB().Update(ctx, func(tx *reldb.Tx) error {
+			_, err := tx.Exec(ctx, `UPDATE audit_head SET last_seq = ? WHERE id = 1`, rows)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for kind, list := range map[string]func(ctx context.Context, text string, page authsvc.Page) (found []string, next string, err error){
+			"audit by text": func(ctx context.Context, text string, page authsvc.Page) (found []string, next string, err error) {
+				list, next, err := s.ListAudit(ctx, operator, authsvc.AuditFilter{Text: text}, page)
+				for i := range list {
+					found = append(found, list[i].ActorName)
+				}
+				return found, next, err
+			},
+			"audit by actor": func(ctx context.Context, text string, page authsvc.Page) (found []string, next string, err error) {
+				list, next, err := s.ListAudit(ctx, operator, authsvc.AuditFilter{Actor: text}, page)
+				for i := range list {
+					found = append(found, list[i].ActorName)
+				}
+				return found, next, err
+			},
+			"errors": func(ctx context.Context, text string, page authsvc.Page) (found []string, next string, err error) {
+				list, next, err := s.ListErrors(ctx, operator, authsvc.ErrorFilter{Text: text}, page)
+				for i := range list {
+					found = append(found, list[i].Message)
+				}
+				return found, next, err
+			},
+		} {
+			for text, want := range map[string]string{"nowhere": "", "OLDEST": "the oldest", "one": "one between", "e o": "the oldest"} {
+				var got []string
+				pages := 0
+				for page := (authsvc.Page{Limit: 1}); ; {
+					found, next, err := list(ctx, text, page)
+					if err != nil || pages > 10 {
+						t.Fatal(kind, pages, err)
+					}
+					got, pages = append(got, found...), pages+1
+					if page.Cursor = next; next == "" {
+						break
+					}
+				}
+				if strings.Join(got, ", ") != want || pages != 3 {
+					t.Errorf("%s, %q: %q after %d pages", kind, text, got, pages)
+				}
+			}
+		}
+		// What has an index looks at all at once.
+		if list, next, err := s.ListAudit(ctx, operator, authsvc.AuditFilter{RequestID: "nowhere", To: time.Now()}, authsvc.Page{}); err != nil || len(list) != 0 || next != "" {
+			t.Errorf("by request: %d rows, %q, %v", len(list), fmt.Sprint(next), err)
+		}
+	})
+}
