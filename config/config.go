@@ -90,7 +90,7 @@ type Spool struct {
 type Session struct {
 	IdleTimeout     time.Duration `key:"idle_timeout" env:"PERMANENT_SESSION_LIFETIME" default:"30m" rule:"min=1m max=90d" doc:"Somebody who does nothing for this long is signed out."`
 	AbsoluteTimeout time.Duration `key:"absolute_timeout" default:"12h" rule:"min=1m max=90d" doc:"After this long everybody has to sign in again."`
-	CookieName      string        `key:"cookie_name" default:"gatehouse_session" rule:"identifier" doc:"Name of the cookie."`
+	CookieName      string        `key:"cookie_name" default:"gatehouse_session" rule:"cookie" doc:"Name of the cookie."`
 	CookieSecure    string        `key:"cookie_secure" env:"SESSION_COOKIE_SECURE" default:"auto" rule:"oneof=auto|true,yes,on,1|false,no,off,0" doc:"Whether the cookie is sent over HTTPS alone. auto: yes wherever the person came by HTTPS."`
 	CookieSameSite  string        `key:"cookie_samesite" env:"SESSION_COOKIE_SAMESITE" default:"lax" rule:"oneof=lax|strict|none" doc:"Which other sites' requests carry the cookie. none needs HTTPS. The cookie is never readable by scripts."`
 	Store           string        `key:"store" default:"database" rule:"oneof=database|redis" doc:"Where sessions are kept. redis needs [cache] redis_url."`
@@ -162,7 +162,7 @@ type Logging struct {
 type App struct {
 	Timezone      string        `key:"timezone" env:"TIMEZONE" default:"UTC" rule:"zone" doc:"Time zone of new companies."`
 	MaxSession    time.Duration `key:"max_session" default:"24h" rule:"min=1m max=744h" doc:"In new companies, a session without an end counts as ended after this time."`
-	AdminPassword Secret        `key:"admin_password" env:"GATEHOUSE_ADMIN_PASSWORD" rule:"maxlen=72" doc:"Password of the first administrator, used at the first start only. It must be changed at the first sign-in. Empty: the documented one."`
+	AdminPassword Secret        `key:"admin_password" env:"GATEHOUSE_ADMIN_PASSWORD" doc:"Password of the first administrator, used at the first start only. It must be good enough for any person, and need not be changed. Empty: the documented one, which must be changed at the first sign-in before anything else."`
 }
 
 // Notices are what was accepted but should be looked at: settings of the application that Gatehouse replaces which have no

@@ -85,9 +85,9 @@ func TestBadFiles(t *testing.T) {
 func TestRulesHaveBadFiles(t *testing.T) {
 	t.Parallel()
 	broken := map[string]string{
-		"min": "int-small", "max": "int-large", "maxlen": "password-long", "oneof": "oneof", "hostport": "hostport",
+		"min": "int-small", "max": "int-large", "maxlen": "secret-long", "oneof": "oneof", "hostport": "hostport",
 		"secret": "placeholder", "hostname": "hostname", "networks": "networks", "redis": "redis", "issuer": "issuer", "url": "url",
-		"database": "database", "httpurl": "clickhouse-native", "identifier": "identifier", "zone": "zone",
+		"database": "database", "httpurl": "clickhouse-native", "identifier": "identifier", "cookie": "cookie", "zone": "zone",
 	}
 	for _, sec := range sections {
 		for _, s := range sec.settings {

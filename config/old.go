@@ -13,6 +13,8 @@ type oldKey struct {
 	read   func(text string) (value, why string, err error)
 	gone   string // why it is gone
 	beside string // the key that is read together with this one and then has taken it over
+	// looser: the former application took values that are refused here. Such a one is told, and the default kept, which is the safe one.
+	looser bool
 }
 
 const (
@@ -65,10 +67,10 @@ var oldKeys = []oldKey{
 	{section: "database", key: "sqlalchemy_echo", gone: goneORM},
 
 	{section: "session", key: "session_cookie_secure", to: "session.cookie_secure"},
-	{section: "session", key: "session_cookie_samesite", to: "session.cookie_samesite"},
-	{section: "session", key: "session_cookie_name", to: "session.cookie_name"},
+	{section: "session", key: "session_cookie_samesite", to: "session.cookie_samesite", looser: true},
+	{section: "session", key: "session_cookie_name", to: "session.cookie_name", looser: true},
 	{section: "session", key: "session_cookie_httponly", gone: goneHTTPOnly},
-	{section: "session", key: "permanent_session_lifetime", to: "session.idle_timeout"},
+	{section: "session", key: "permanent_session_lifetime", to: "session.idle_timeout", looser: true},
 	{section: "session", key: "session_type", gone: "see [session] store"},
 	{section: "session", key: "session_permanent", gone: goneORM},
 	{section: "session", key: "remember_cookie_secure", gone: goneRemember},
@@ -81,7 +83,7 @@ var oldKeys = []oldKey{
 	{section: "security", key: "enable_security_headers", gone: gonePolicy},
 	{section: "security", key: "feature_policy", gone: gonePolicy},
 	{section: "security", key: "permissions_policy", gone: gonePolicy},
-	{section: "security", key: "bcrypt_log_rounds", to: "security.bcrypt_cost"},
+	{section: "security", key: "bcrypt_log_rounds", to: "security.bcrypt_cost", looser: true},
 	{section: "security", key: "wtf_csrf_enabled", gone: goneCSRF},
 	{section: "security", key: "wtf_csrf_time_limit", gone: goneCSRF},
 
@@ -105,8 +107,8 @@ var oldKeys = []oldKey{
 	{section: "rate_limiting", key: "ratelimit_headers_enabled", gone: "the headers are always sent"},
 	{section: "rate_limiting", key: "ingest_limit", to: "ingest.rate_limit", read: oldIngest},
 
-	{section: "proxy", key: "trusted_proxies", to: "proxy.trusted"},
-	{section: "proxy", key: "proxy_count", to: "proxy.hops"},
+	{section: "proxy", key: "trusted_proxies", to: "proxy.trusted", read: oldProxies},
+	{section: "proxy", key: "proxy_count", to: "proxy.hops", looser: true},
 	{section: "proxy", key: "trust_x_forwarded_for", to: "proxy.x_forwarded_for"},
 	{section: "proxy", key: "trust_x_forwarded_proto", to: "proxy.x_forwarded_proto"},
 	{section: "proxy", key: "trust_x_forwarded_host", to: "proxy.x_forwarded_host"},

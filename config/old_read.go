@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -55,7 +56,10 @@ func (l *loader) readOld(file string, sec *ini.Section, key *ini.Key, o oldKey) 
 			l.from[s] = source{file, o.key}
 		}
 	}
-	if err != nil {
+	switch {
+	case err != nil && o.looser:
+		l.notice("%s: [%s] %s: %v; it is ignored, and %s stays %s", file, sec.Name(), o.key, err, s.name(), s.def)
+	case err != nil:
 		l.problem("%s: [%s] %s: %v", file, sec.Name(), o.key, err)
 	}
 	if why != "" {
@@ -139,6 +143,23 @@ func oldStorage(text string) (value, why string, err error) {
 		return "", "", nil
 	}
 	return text, "", nil
+}
+
+// oldProxies keeps the proxies that can be believed. The former application took the names of hosts, everybody, and an address with the length of its network.
+func oldProxies(text string) (value, why string, err error) {
+	var good, bad []string
+	s := findSetting("proxy.trusted")
+	for _, part := range strings.FieldsFunc(text, isBetween) {
+		if err := s.set(reflect.ValueOf(&Config{}).Elem(), part); err != nil {
+			bad = append(bad, err.Error())
+		} else {
+			good = append(good, part)
+		}
+	}
+	if len(bad) > 0 {
+		why = "is taken over without what is no proxy's address, so that nobody can say they are somebody else: " + strings.Join(bad, "; ")
+	}
+	return strings.Join(good, ", "), why, nil
 }
 
 // oldCount reads how many values of a header were believed.

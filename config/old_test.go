@@ -121,6 +121,14 @@ func TestOldAndOwn(t *testing.T) {
 		"None":                    {"[session]\nSESSION_COOKIE_SAMESITE = None", "", "", func(c *Config) bool { return c.Session.CookieSameSite == "lax" }},
 		"listen, then PORT":       {"[server]\nlisten = 0.0.0.0:1", "PORT=2", "", func(c *Config) bool { return c.Server.Address() == "0.0.0.0:2" }},
 		"listen twice":            {"[server]\nlisten = 0.0.0.0:1", "GATEHOUSE_SERVER_LISTEN=[::]:3", "", func(c *Config) bool { return c.Server.Address() == "[::]:3" }},
+		"cookie's name":           {"[session]\nSESSION_COOKIE_NAME = monitor-session", "", "", func(c *Config) bool { return c.Session.CookieName == "monitor-session" }},
+		"cookie's name, odd":      {"[session]\nSESSION_COOKIE_NAME = my session", "", "session_cookie_name: \"my session\" must be at most", func(c *Config) bool { return c.Session.CookieName == "gatehouse_session" }},
+		"weak hashes":             {"[security]\nBCRYPT_LOG_ROUNDS = 8", "", "it is ignored, and [security] bcrypt_cost stays 12", func(c *Config) bool { return c.Security.BcryptCost == 12 }},
+		"strong hashes":           {"[security]\nBCRYPT_LOG_ROUNDS = 13", "", "", func(c *Config) bool { return c.Security.BcryptCost == 13 }},
+		"everybody is a proxy":    {"[proxy]\nTRUSTED_PROXIES = 0.0.0.0/0", "", "0.0.0.0/0 is everybody", func(c *Config) bool { return c.Proxy.Trusted == nil }},
+		"proxies of all kinds":    {"[proxy]\nTRUSTED_PROXIES = 10.0.0.1, 172.18.0.5/16, traefik, fd00::/8", "", "\"traefik\" is neither an address", func(c *Config) bool { return len(c.Proxy.Trusted) == 2 && c.Proxy.Trusted[1].String() == "fd00::/8" }},
+		"many proxies":            {"[proxy]\nPROXY_COUNT = 99", "", "it is ignored, and [proxy] hops stays 1", func(c *Config) bool { return c.Proxy.Hops == 1 }},
+		"endless sessions":        {"[session]\nPERMANENT_SESSION_LIFETIME = 999999999", "", "[session] idle_timeout stays 30m", func(c *Config) bool { return c.Session.IdleTimeout == 30*time.Minute }},
 		"unknown, near":           {"[security]\nallowed_host = a.example", "", `[security] has no setting "allowed_host", which is ignored; did you mean allowed_hosts?`, func(c *Config) bool { return c.Security.AllowedHosts == nil }},
 	} {
 		file := filepath.Join(t.TempDir(), "c.ini")

@@ -197,6 +197,12 @@ var textRules = map[string]func(string) error{
 		}
 		return nil
 	},
+	"cookie": func(s string) error {
+		if !cookieName.MatchString(s) || strings.HasPrefix(s, "__") {
+			return fmt.Errorf("%q must be at most 63 letters, digits, _ and -, and not begin with __ or -: what browsers need before a cookie's name is added", s)
+		}
+		return nil
+	},
 	"zone": func(s string) error {
 		if _, err := time.LoadLocation(s); err != nil || strings.EqualFold(s, "local") {
 			return fmt.Errorf("%q is not an IANA time zone such as Europe/London", s)
@@ -234,6 +240,8 @@ func isPlaceholder(s string) bool {
 }
 
 var hostname = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*$`)
+
+var cookieName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$`)
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 

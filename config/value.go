@@ -171,7 +171,7 @@ func parseList(text string) []string {
 // parseNetworks reads addresses and networks with commas or spaces between them; an address is a network of one.
 func parseNetworks(text string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
-	for _, part := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == ';' }) {
+	for _, part := range strings.FieldsFunc(text, isBetween) {
 		p, err := netip.ParsePrefix(part)
 		if err != nil {
 			addr, addrErr := netip.ParseAddr(part)
@@ -191,6 +191,9 @@ func parseNetworks(text string) ([]netip.Prefix, error) {
 	}
 	return out, nil
 }
+
+// isBetween tells what may stand between the networks of a list.
+func isBetween(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == ';' }
 
 // zoned refuses fe80::1%eth0: whether an address is the proxy's must not depend on an interface's name.
 func zoned(a netip.Addr) error {

@@ -88,7 +88,9 @@ named once in the log at the start and by ` + "`gatehouse config check`" + `. Ke
 that the former application had, and are errors in the others. Where it differs:
 
 - Without trusted_proxies the former application believed everybody's X-Forwarded headers. Gatehouse believes nobody's.
-- A sqlite address under an old name is the former application's own file and is not touched; Gatehouse keeps its own.
+- A sqlite address under an old name is the former application's own file and is not touched; Gatehouse keeps its own. DATABASE_URL in the environment is taken as it
+  stands: a file with another program's tables is refused and left as it is, and sqlite:///path is the absolute /path.
+- What is less safe than can be set here (few rounds of bcrypt, everybody as a trusted proxy, names of hosts as proxies) is told, and the default kept.
 - The documentation's example of SECRET_KEY, or one shorter than 32 characters, is not used.
 - Limits given as a number and a period (login_limit, login_period) are read together.
 

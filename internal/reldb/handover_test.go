@@ -14,6 +14,9 @@ import (
 func handoverDB(t *testing.T, databaseURL string) *reldb.DB {
 	t.Helper()
 	db := reldbtest.Open(t, databaseURL)
+	if _, err := db.Writer().ExecContext(t.Context(), `CREATE TABLE schema_migrations (a INTEGER)`); err != nil { // else its file is another program's
+		t.Fatal(err)
+	}
 	if _, err := db.Writer().ExecContext(t.Context(), `CREATE TABLE revisions (topic VARCHAR(32) NOT NULL PRIMARY KEY, revision BIGINT NOT NULL)`); err != nil {
 		t.Fatal(err)
 	}

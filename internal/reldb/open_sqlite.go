@@ -18,7 +18,54 @@ import (
 // server share the file. A write transaction begins IMMEDIATE: taking the lock late can fail without a wait.
 var sqlitePragmas = []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)", "trusted_schema(0)"}
 
+// historyTable is in every database of ours, since the migration that makes the first table.
+const historyTable = "schema_migrations"
+
+// sqliteForeign lists the tables of a file, and whether they are not ours. It changes nothing: not even the journal's mode, which stays with the file.
+const sqliteForeign = `SELECT COALESCE(group_concat(name, ', '), ''), COALESCE(SUM(name = ?), 0) FROM
+(SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!' ORDER BY name = ? DESC, name LIMIT 5)`
+
+// checkSQLite refuses a file of another program before anything is done to it. The application that Gatehouse replaces had its database in such a
+// file, and DATABASE_URL may still name it.
+func checkSQLite(ctx context.Context, path string) (err error) {
+	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
+		return nil
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.ToSlash(path)}).EscapedPath()+"?mode=ro&_pragma=busy_timeout(10000)")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	var tables string
+	var ours int
+	if err := db.QueryRowContext(ctx, sqliteForeign, historyTable, historyTable).Scan(&tables, &ours); err != nil {
+		return sqliteOpenError(path, err)
+	}
+	if tables == "" || ours > 0 {
+		return nil
+	}
+	return fmt.Errorf("database file %s is another program's (tables %s, and no history of Gatehouse's), and was left as it is: if it is that of the application that Gatehouse replaces, "+
+		"leave DATABASE_URL out, and Gatehouse keeps its own file in the data directory, or name a file that is not there yet", path, tables)
+}
+
+// checkDirectory refuses to make a directory at the root of the file system: it is where an address ends up that was meant to be relative.
+func checkDirectory(path string) error {
+	top := filepath.Dir(path)
+	for parent := filepath.Dir(top); parent != filepath.Dir(parent); parent = filepath.Dir(top) {
+		top = parent
+	}
+	if _, err := os.Stat(top); !errors.Is(err, fs.ErrNotExist) || !filepath.IsAbs(path) {
+		return nil
+	}
+	return fmt.Errorf("there is no directory %s for the database file %s: what follows sqlite:// is the whole path here, where the application that Gatehouse replaces looked for "+
+		"sqlite:///%s in its own folder. Name the whole path, as in %s, or leave DATABASE_URL out, and Gatehouse keeps its file in the data directory",
+		top, path, strings.TrimPrefix(filepath.ToSlash(path), "/"), examples[SQLite])
+}
+
 func openSQLite(ctx context.Context, t Target) (*DB, error) {
+	if err := errors.Join(checkDirectory(t.Path), checkSQLite(ctx, t.Path)); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(filepath.Dir(t.Path), 0o700); err != nil {
 		return nil, fmt.Errorf("database directory: %w", err)
 	}
