@@ -143,13 +143,14 @@ type Cache struct {
 
 // Proxy is the section [proxy].
 type Proxy struct {
-	Trusted []netip.Prefix `key:"trusted" rule:"networks" doc:"Addresses and networks of the proxies, such as 172.18.0.0/16, 10.0.0.7. Only they are believed who the client is. Empty: nobody."`
-	Hops    int            `key:"hops" default:"1" rule:"min=0 max=16" doc:"How many proxies stand between the client and Gatehouse at most. 0: none, nobody is believed."`
-	For     bool           `key:"x_forwarded_for" default:"true" doc:"Take the client's address from X-Forwarded-For."`
-	Proto   bool           `key:"x_forwarded_proto" default:"true" doc:"Take from X-Forwarded-Proto whether the client came by HTTPS."`
-	Host    bool           `key:"x_forwarded_host" default:"true" doc:"Take the name that the client asked for from X-Forwarded-Host."`
-	Port    bool           `key:"x_forwarded_port" default:"true" doc:"And the port from X-Forwarded-Port."`
-	Prefix  bool           `key:"x_forwarded_prefix" default:"false" doc:"Take the path below which the proxy shows Gatehouse from X-Forwarded-Prefix."`
+	Trusted   []netip.Prefix `key:"trusted" rule:"networks" doc:"Addresses and networks of the proxies, such as 172.18.0.0/16, 10.0.0.7. Only they are believed who the client is. Empty: nobody."`
+	Hops      int            `key:"hops" default:"1" rule:"min=0 max=16" doc:"How many proxies stand between the client and Gatehouse at most. 0: none, nobody is believed."`
+	For       bool           `key:"x_forwarded_for" default:"true" doc:"Take the client's address from X-Forwarded-For."`
+	Proto     bool           `key:"x_forwarded_proto" default:"true" doc:"Take from X-Forwarded-Proto whether the client came by HTTPS."`
+	PlainHTTP bool           `key:"plain_http" default:"false" doc:"Serve requests of which a trusted proxy says (X-Forwarded-Proto) that they came by plain HTTP: passwords, keys and cookies can then be read on the way. Off: browsers are sent to HTTPS, and programs refused."`
+	Host      bool           `key:"x_forwarded_host" default:"true" doc:"Take the name that the client asked for from X-Forwarded-Host."`
+	Port      bool           `key:"x_forwarded_port" default:"true" doc:"And the port from X-Forwarded-Port."`
+	Prefix    bool           `key:"x_forwarded_prefix" default:"false" doc:"Take the path below which the proxy shows Gatehouse from X-Forwarded-Prefix."`
 }
 
 // Logging is the section [logging].

@@ -219,8 +219,15 @@ func TestEdge(t *testing.T) {
 	})
 
 	t.Run("metrics", func(t *testing.T) {
-		if resp, body := request(t, c, http.MethodGet, s.url+"/metrics", ""); resp.StatusCode != 200 || !strings.Contains(body, "gatehouse_") {
-			t.Errorf("from this machine: %d", resp.StatusCode)
+		// From here come proxies, of which one may say nothing: it looks like any other program on this machine.
+		if resp, _ := request(t, c, http.MethodGet, s.url+"/metrics", ""); resp.StatusCode != 404 {
+			t.Errorf("by a proxy that says nothing: %d", resp.StatusCode)
+		}
+		control := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", s.controlAt)
+		}}}
+		if resp, body := request(t, control, http.MethodGet, "http://control/metrics", ""); resp.StatusCode != 200 || !strings.Contains(body, "gatehouse_") {
+			t.Errorf("at the control socket: %d", resp.StatusCode)
 		}
 		for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via"} {
 			if resp, _ := request(t, c, http.MethodGet, s.url+"/metrics", "", header, "127.0.0.1"); resp.StatusCode != 404 {
@@ -293,4 +300,22 @@ func TestEdge(t *testing.T) {
 			t.Errorf("%d", resp.StatusCode)
 		}
 	})
+}
+
+// TestMetrics: without a proxy, programs on this machine see metrics, and nobody who asks by a name that others use.
+func TestMetrics(t *testing.T) {
+	s, _ := startEdgeServer(t, func(*config.Config) {})
+	c := testClient(t, s)
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.url, "https://"))
+	for host, want := range map[string]int{"": 200, "localhost:" + port: 200, "[::1]:" + port: 200, "logons.example.org": 404, "192.0.2.1": 404} {
+		headers := []string{"Host", host}
+		if resp, body := request(t, c, http.MethodGet, s.url+"/metrics", "", headers...); resp.StatusCode != want || strings.Contains(body, "gatehouse_") != (want == 200) {
+			t.Errorf("as %q: %d", host, resp.StatusCode)
+		}
+	}
+	for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via"} {
+		if resp, _ := request(t, c, http.MethodGet, s.url+"/metrics", "", header, "127.0.0.1"); resp.StatusCode != 404 {
+			t.Errorf("by a proxy that says so in %s: %d", header, resp.StatusCode)
+		}
+	}
 }

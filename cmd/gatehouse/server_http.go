@@ -14,6 +14,7 @@ import (
 	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/token"
@@ -26,6 +27,9 @@ import (
 
 // pathFlush answers when every event taken before the request can be counted in reports.
 const pathFlush = "/internal/v1/flush"
+
+// pathMetrics is where metrics are.
+const pathMetrics = "/metrics"
 
 // newMetrics makes the process's metrics.
 func (s *server) newMetrics() {
@@ -214,6 +218,7 @@ func (s *server) serveControl(ctx context.Context) error {
 	r := mux.NewRouter()
 	s.intake.MountInternal(r)
 	r.HandleFunc(pathFlush, s.flush).Methods(http.MethodPost)
+	r.Handle(pathMetrics, promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})).Methods(http.MethodGet)
 	r.HandleFunc(pathMigrations, s.migrationState).Methods(http.MethodGet)
 	if err := s.mountQueries(r, s.localReader, func(h http.Handler) http.Handler { return h }); err != nil {
 		return errors.Join(err, l.Close())

@@ -2,6 +2,8 @@ package main
 
 import (
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -33,7 +35,12 @@ func (s *server) publicHandler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.newEdge().Handler(s.intake.Fast(h)), nil
+	all := s.intake.Fast(h)
+	if p := s.cfg.Proxy; len(p.Trusted) > 0 && !p.PlainHTTP {
+		// Names that are not ours the proxy and the edge have refused; the certificate that browsers see is the proxy's.
+		all = edge.OnlyHTTPS(all, edge.Redirect("443", func(string) bool { return true }, ""))
+	}
+	return s.newEdge().Handler(all), nil
 }
 
 // mountPages puts the pages on r: not on a prefix of everything, which would make 404 of the router's 405.
@@ -72,7 +79,7 @@ func isCompressed(r *http.Request) bool {
 func (s *server) publicRoutes() (*mux.Router, error) {
 	r := mux.NewRouter()
 	s.intake.Mount(r)
-	r.Handle("/metrics", s.metricsHandler()).Methods(http.MethodGet)
+	r.Handle(pathMetrics, s.metricsHandler()).Methods(http.MethodGet)
 	if err := s.mountQueries(r, s.reader, s.accounts.api.LimitReads); err != nil {
 		return nil, err
 	}
@@ -80,12 +87,15 @@ func (s *server) publicRoutes() (*mux.Router, error) {
 	return r, nil
 }
 
-// metricsHandler shows metrics to programs on this machine. A request that a proxy on this machine brought may be from anywhere;
-// the edge has taken away the headers that tell it, and says so instead.
+// metricsHandler shows metrics to programs on this machine. A request that a proxy on this machine brought may be from anywhere. Most say so, in headers
+// that the edge takes away and tells of, or ask by the name that the client asked for; one that does neither looks like any program here, and is known
+// by its address alone. Where that is a proxy's, programs on this machine ask at the control socket.
 func (s *server) metricsHandler() http.Handler {
 	h := ingest.MetricsHandler(s.registry, ingest.MetricsAccess{Loopback: true})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if edge.FromContext(r.Context()).Forwarded {
+		info := edge.FromContext(r.Context())
+		isProxy := slices.ContainsFunc(s.cfg.Proxy.Trusted, func(p netip.Prefix) bool { return p.Contains(info.Peer) })
+		if info.Forwarded || isProxy || !edge.IsLoopback(info.Host) {
 			edge.NotFound(w, r)
 			return
 		}

@@ -10,6 +10,9 @@ import (
 // localhost and loopback addresses are always among them: whoever can use them is on this machine.
 type Hosts []string
 
+// IsLoopback tells whether host, with or without a port, is a name that leads to the own machine from every machine.
+func IsLoopback(host string) bool { return Hosts(nil).Allow(host) }
+
 // Allow tells whether host, with or without a port, is one of them.
 func (h Hosts) Allow(host string) bool {
 	name, _ := splitHost(host)

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"net/http"
+	"net/netip"
 	"testing"
 )
 
@@ -106,11 +107,47 @@ func TestRedirect(t *testing.T) {
 		}
 	}
 	// Programs must notice that they send their keys in plain text.
-	for _, target := range []string{"/api", "/api/log_event", "/api/v1/events?x=/y"} {
+	for _, target := range []string{"/api", "/api/log_event", "/api/v1/events?x=/y", "//api/log_event", "/./api/log_event", "/x/../api/log_event", "/%2e/api/log_event", "//x/..//api//v1/events"} {
 		r := get(t, target)
 		r.Host = "logons.example.org"
 		if w := serve(t, New(Options{}).Handler(Redirect("443", known, "logons.example.org")), r); w.Code != http.StatusForbidden || w.Header().Get("Location") != "" {
 			t.Errorf("%s over plain HTTP: %d %q", target, w.Code, w.Header().Get("Location"))
 		}
+	}
+}
+
+// TestOnlyHTTPS: what a trusted proxy says came by plain HTTP is answered as at the port for plain HTTP; what nobody says so of is served.
+func TestOnlyHTTPS(t *testing.T) {
+	t.Parallel()
+	e := New(Options{Proxies: Proxies{Trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Hops: 1, For: true, Proto: true, Host: true, Prefix: true}})
+	h := e.Handler(OnlyHTTPS(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }),
+		Redirect("443", func(string) bool { return true }, "")))
+	for _, c := range []struct {
+		peer, proto, path, location string
+		status                      int
+	}{
+		{"10.0.0.1:5", "http", "/login?next=%2F", "https://logons.example.org/login?next=%2F", 308},
+		{"10.0.0.1:5", "http", "/api/log_event", "", 403},
+		{"10.0.0.1:5", "http", "//api/v1/users", "", 403},
+		{"10.0.0.1:5", "http", "/healthz", "", 204},
+		{"10.0.0.1:5", "https", "/login", "", 204},
+		{"10.0.0.1:5", "", "/login", "", 204},
+		{"192.0.2.1:5", "http", "/login", "", 204}, // nobody believes it
+	} {
+		r := get(t, c.path)
+		r.Host, r.RemoteAddr = "logons.example.org", c.peer
+		if c.proto != "" {
+			r.Header.Set("X-Forwarded-Proto", c.proto)
+		}
+		if w := serve(t, h, r); w.Code != c.status || w.Header().Get("Location") != c.location {
+			t.Errorf("%+v: %d %q", c, w.Code, w.Header().Get("Location"))
+		}
+	}
+	r := get(t, "/login")
+	r.Host, r.RemoteAddr = "logons.example.org", "10.0.0.1:5"
+	r.Header.Set("X-Forwarded-Proto", "http")
+	r.Header.Set("X-Forwarded-Prefix", "/gate")
+	if w := serve(t, h, r); w.Header().Get("Location") != "https://logons.example.org/gate/login" {
+		t.Errorf("below a folder: %q", w.Header().Get("Location"))
 	}
 }

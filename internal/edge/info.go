@@ -18,6 +18,7 @@ type Info struct {
 	Prefix    string     // the path below which a proxy shows us, without a / at its end; "" for none
 	Forwarded bool       // a proxy brought the request, or somebody says so
 	Trusted   bool       // a proxy that we trust brought it
+	Plain     bool       // and says that the client asked by plain HTTP
 
 	port uint16 // of Addr, 0 for not known
 }

@@ -77,7 +77,7 @@ func (p *Proxies) read(f *forwarding, info *Info) {
 	if v := strings.ToLower(valueAt(f.proto, steps)); p.Proto {
 		switch v {
 		case "http", "ws":
-			info.Scheme = "http"
+			info.Scheme, info.Plain = "http", true
 		case "https", "wss":
 			info.Scheme = "https"
 		}

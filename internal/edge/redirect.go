@@ -3,8 +3,12 @@ package edge
 import (
 	"net"
 	"net/http"
+	"path"
 	"strings"
 )
+
+// isAPI tells the paths of programs, in every form that leads to one: //api/log_event and /x/../api/log_event are sent on to it.
+func isAPI(p string) bool { return strings.HasPrefix(path.Clean("/"+p)+"/", "/api/") }
 
 // Redirect sends plain HTTP to HTTPS at port, with the same path and parameters and the same method.
 //
@@ -15,7 +19,7 @@ import (
 // whatever name a request bears would let others use our address for theirs. With fallback "" such a request is refused.
 func Redirect(port string, known func(host string) bool, fallback string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path+"/", "/api/") {
+		if isAPI(r.URL.Path) {
 			Fail(w, r, http.StatusForbidden, "forbidden", "this server speaks HTTPS: use https:// in the address. What was sent could be read on the way, so exchange the key or password that was in it")
 			return
 		}
@@ -33,11 +37,23 @@ func Redirect(port string, known func(host string) bool, fallback string) http.H
 		} else if strings.Contains(name, ":") {
 			name = "[" + name + "]"
 		}
-		path := r.URL.RequestURI()
-		if !strings.HasPrefix(path, "/") { // OPTIONS *
-			path = "/"
+		uri := r.URL.RequestURI()
+		if !strings.HasPrefix(uri, "/") { // OPTIONS *
+			uri = "/"
 		}
-		w.Header().Set("Location", "https://"+name+path)
+		w.Header().Set("Location", "https://"+name+FromContext(r.Context()).Prefix+uri)
 		w.WriteHeader(http.StatusPermanentRedirect)
+	})
+}
+
+// OnlyHTTPS gives next the requests that came by HTTPS, or of which nobody says how they came. Those of which a trusted proxy says that the client
+// used plain HTTP are answered by redirect: whoever signed in over it would show their password and cookie on the way. Probes are let through.
+func OnlyHTTPS(next, redirect http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i, ok := r.Context().Value(infoKey{}).(*Info); ok && i.Plain && !isProbe(r.URL.Path) {
+			redirect.ServeHTTP(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
 }
