@@ -114,16 +114,16 @@ func (s *server) proxies() edge.Proxies {
 // newEdge is what every public request passes first.
 func (s *server) newEdge() *edge.Edge {
 	sec := s.cfg.Security
-	hsts := ""
+	var hsts []string
 	if sec.HSTS {
 		hsts = edge.HSTSHeader(sec.HSTSMaxAge, sec.HSTSSubdomains)
 	}
 	return edge.New(edge.Options{
 		Proxies: s.proxies(), Hosts: sec.AllowedHosts, Log: s.logger("http"),
 		// With a certificate that browsers warn of, it would take away the way past the warning.
-		HSTS: func() string {
+		HSTS: func() []string {
 			if s.cert != nil && s.cert.IsSelfSigned() {
-				return ""
+				return nil
 			}
 			return hsts
 		},

@@ -27,11 +27,11 @@ type Options struct {
 	Proxies Proxies
 	// Hosts are the names that we answer to; see [Hosts].
 	Hosts Hosts
-	// HSTS gives the header Strict-Transport-Security for requests that came by HTTPS; "" and nil: none. It is asked each
-	// time, as the certificate may change.
-	HSTS func() string
+	// HSTS gives the header Strict-Transport-Security for requests that came by HTTPS; nil: none. It is asked each
+	// time, as the certificate may change; answers share the slice.
+	HSTS func() []string
 	// Lean tells requests whose answers no browser ever shows: those of agents that send events, thousands a second. They get
-	// none of the headers that are for pages. nil: none.
+	// of the headers for browsers only those that keep an answer from being used as something else. nil: none.
 	Lean func(*http.Request) bool
 	// Random gives the ids of requests; nil: random ones. They need not be secret.
 	Random func() uint64
@@ -42,7 +42,7 @@ type Options struct {
 type Edge struct {
 	proxies Proxies
 	hosts   Hosts
-	hsts    func() string
+	hsts    func() []string
 	lean    func(*http.Request) bool
 	random  func() uint64
 	log     *slog.Logger
@@ -52,7 +52,7 @@ type Edge struct {
 func New(o Options) *Edge {
 	e := &Edge{proxies: o.Proxies, hosts: o.Hosts, hsts: o.HSTS, lean: o.Lean, random: o.Random, log: o.Log}
 	if e.hsts == nil {
-		e.hsts = func() string { return "" }
+		e.hsts = func() []string { return nil }
 	}
 	if e.lean == nil {
 		e.lean = func(*http.Request) bool { return false }
@@ -75,9 +75,9 @@ func (e *Edge) Handler(next http.Handler) http.Handler {
 		x.ctx.log.Set(logctx.Fields{RequestID: info.RequestID, Address: info.Addr})
 		h := w.Header()
 		h["X-Request-Id"] = []string{info.RequestID}
-		h["X-Content-Type-Options"] = sniff
+		setLean(h, info, e.hsts)
 		if !e.lean(r) {
-			setHeaders(h, info, e.hsts)
+			setHeaders(h)
 		}
 		r = r.WithContext(&x.ctx)
 		if info.Addr != info.Peer {
@@ -197,13 +197,13 @@ func (e *Edge) recover(x *exchange, r *http.Request) {
 	Fail(x, r, http.StatusInternalServerError, "internal", "something went wrong on our side; tell your administrator the request id")
 }
 
-// HSTSHeader is the value of Strict-Transport-Security.
-func HSTSHeader(maxAge time.Duration, subdomains bool) string {
+// HSTSHeader is the value of Strict-Transport-Security, for [Options].
+func HSTSHeader(maxAge time.Duration, subdomains bool) []string {
 	v := "max-age=" + strconv.FormatInt(int64(maxAge/time.Second), 10)
 	if subdomains {
 		v += "; includeSubDomains"
 	}
-	return v
+	return []string{v}
 }
 
 // LimitBody refuses request bodies of more than limit bytes to next, but for those that except tells, which see to it

@@ -98,21 +98,23 @@ func TestHandlersSetHeadersAnew(t *testing.T) {
 func TestHSTS(t *testing.T) {
 	t.Parallel()
 	on := true
-	h := New(Options{Proxies: allHeaders, HSTS: func() string {
+	h := New(Options{Proxies: allHeaders, Lean: func(r *http.Request) bool { return r.URL.Path == "/lean" }, HSTS: func() []string {
 		if !on {
-			return ""
+			return nil
 		}
 		return HSTSHeader(365*24*time.Hour, true)
 	}}).Handler(http.HandlerFunc(NotFound))
 	overTLS := get(t, "/")
 	overTLS.TLS = &tls.ConnectionState{}
+	lean := get(t, "/lean")
+	lean.TLS = overTLS.TLS
 	proxied := get(t, "/", "X-Forwarded-Proto", "https")
 	proxied.RemoteAddr = "10.0.0.1:5"
 	const want = "max-age=31536000; includeSubDomains"
 	for name, c := range map[string]struct {
 		r    *http.Request
 		want string
-	}{"TLS": {overTLS, want}, "proxied": {proxied, want}, "plain": {get(t, "/"), ""}, "claimed": {get(t, "/", "X-Forwarded-Proto", "https"), ""}} {
+	}{"TLS": {overTLS, want}, "lean": {lean, want}, "proxied": {proxied, want}, "plain": {get(t, "/"), ""}, "claimed": {get(t, "/", "X-Forwarded-Proto", "https"), ""}} {
 		if got := serve(t, h, c.r).Header().Get("Strict-Transport-Security"); got != c.want {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -129,7 +131,8 @@ func TestLean(t *testing.T) {
 		w.Header().Set("Id-Seen", RequestID(r))
 	}))
 	w := serve(t, h, get(t, "/lean"))
-	if w.Header().Get("X-Request-Id") == "" || w.Header().Get("X-Request-Id") != w.Header().Get("Id-Seen") || w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("X-Frame-Options") != "" {
+	if w.Header().Get("X-Request-Id") == "" || w.Header().Get("X-Request-Id") != w.Header().Get("Id-Seen") || w.Header().Get("X-Content-Type-Options") != "nosniff" || w.Header().Get("X-Frame-Options") != "" ||
+		!strings.Contains(w.Header().Get("Content-Security-Policy"), "frame-ancestors 'none'") {
 		t.Errorf("%v", w.Header())
 	}
 }

@@ -17,17 +17,23 @@ var (
 	noStore     = []string{"no-store"} // handlers of files say what may be kept
 )
 
-func setHeaders(h http.Header, info *Info, hsts func() string) {
+// setLean sets what every answer has.
+func setLean(h http.Header, info *Info, hsts func() []string) {
+	h["X-Content-Type-Options"] = sniff
 	h["Content-Security-Policy"] = policy
+	if info.Scheme == "https" {
+		if v := hsts(); v != nil {
+			h["Strict-Transport-Security"] = v
+		}
+	}
+}
+
+// setHeaders sets what all answers have but those that no browser shows.
+func setHeaders(h http.Header) {
 	h["X-Frame-Options"] = frames
 	h["Referrer-Policy"] = referrer
 	h["Permissions-Policy"] = permissions
 	h["Cross-Origin-Opener-Policy"] = opener
 	h["Cross-Origin-Resource-Policy"] = resource
 	h["Cache-Control"] = noStore
-	if info.Scheme == "https" {
-		if v := hsts(); v != "" {
-			h["Strict-Transport-Security"] = []string{v}
-		}
-	}
 }
