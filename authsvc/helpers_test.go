@@ -71,9 +71,18 @@ func newResolver(t *testing.T, s *authsvc.Store) *authsvc.Resolver {
 // eventually waits for a state that another goroutine or process brings about; the limit is only for a test that fails.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	within(t, 20*time.Second, what, ok)
+}
+
+// revoked is how soon a key that was revoked or disabled must stop in every process.
+const revoked = 2 * time.Second
+
+// within waits for a state that must come so soon.
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("did not happen: %s", what)
+			t.Fatalf("did not happen within %v: %s", limit, what)
 		}
 	}
 }

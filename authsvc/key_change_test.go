@@ -96,7 +96,7 @@ func TestRotateKey(t *testing.T) {
 				if works(here, secret) != want {
 					t.Errorf("%s: %s… works: %v, want %v", what, secret[:11], !want, want)
 				}
-				eventually(t, what+" in another process", func() bool { return works(there, secret) == want })
+				within(t, revoked, what+" in another process", func() bool { return works(there, secret) == want })
 			}
 		}
 		rotated, second, err := s.RotateKey(ctx, operator, c.ID, k.ID, time.Hour)

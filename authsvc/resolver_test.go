@@ -114,7 +114,7 @@ func TestResolveAcrossProcesses(t *testing.T) {
 			if err := cli.SetKeyDisabled(ctx, operator, c.ID, k.ID, true); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the disabled key stops", func() bool {
+			within(t, revoked, "the disabled key stops", func() bool {
 				_, err := r.Resolve(ctx, secret, netip.Addr{})
 				return errors.Is(err, authsvc.ErrKeyDisabled)
 			})
@@ -127,7 +127,7 @@ func TestResolveAcrossProcesses(t *testing.T) {
 			if err := cli.RevokeKey(ctx, operator, c.ID, k.ID); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the revoked key stops", func() bool {
+			within(t, revoked, "the revoked key stops", func() bool {
 				_, err := r.Resolve(ctx, secret, netip.Addr{})
 				return errors.Is(err, authsvc.ErrInvalidKey)
 			})

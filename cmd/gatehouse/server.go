@@ -14,6 +14,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/gorilla/mux"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"gatehouse/authsvc"
@@ -75,6 +76,7 @@ type server struct {
 	boundRedirect net.Listener // the same for plain HTTP, if any
 	control       *http.Server
 	public        *http.Server
+	router        *mux.Router // of public
 	controlAt     string
 	controlDir    string // made for the socket where the data directory's path is too long for one
 	url           string

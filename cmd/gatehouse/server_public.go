@@ -25,6 +25,7 @@ func (s *server) publicHandler() (http.Handler, error) {
 	}
 	mountPages(r)
 	mountAccounts(r, s.accounts.pages.Routes())
+	s.router = r
 	inAPI, elsewhere := r.NotFoundHandler, http.HandlerFunc(edge.NotFound)
 	r.NotFoundHandler = byAPI(inAPI, elsewhere)
 	r.MethodNotAllowedHandler = byAPI(r.MethodNotAllowedHandler, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
@@ -76,6 +77,7 @@ func isCompressed(r *http.Request) bool {
 	return strings.HasPrefix(path, query.ReportsPath) || path == query.EventsPath || path == query.OpenAPIPath || strings.HasPrefix(path, "/assets/")
 }
 
+// publicRoutes has all but the pages.
 func (s *server) publicRoutes() (*mux.Router, error) {
 	r := mux.NewRouter()
 	s.intake.Mount(r)
