@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gatehouse/internal/reldb"
 	"gatehouse/schema"
@@ -126,6 +127,9 @@ func (c *copier) run(ctx context.Context, report *Report) error {
 		report.Tables = append(report.Tables, tr)
 		report.Rows += tr.Rows
 	}
+	if err := c.unchanged(ctx, tables, report.Tables); err != nil {
+		return err
+	}
 	return c.end(ctx)
 }
 
@@ -170,16 +174,9 @@ func (c *copier) compare(ctx context.Context, t schema.Table) (TableReport, erro
 	c.progress.Table, c.progress.Phase = t.Name, Comparing
 	var sums [2]checksum
 	for i, db := range []*reldb.DB{c.from, c.to} {
-		for p, done := newPages(db, t, nil, c.o.PageRows), false; !done; {
-			rows, err := p.next(ctx)
-			if err != nil {
-				return TableReport{}, err
-			}
-			for _, row := range rows {
-				sums[i].add(p.columns, row)
-			}
-			done = len(rows) < c.o.PageRows
-			c.advance(int64(len(rows)))
+		var err error
+		if sums[i], err = c.sum(ctx, db, t, c.advance); err != nil {
+			return TableReport{}, err
 		}
 	}
 	if sums[0] != sums[1] {
@@ -187,6 +184,48 @@ func (c *copier) compare(ctx context.Context, t schema.Table) (TableReport, erro
 			ErrDiffer, sums[0].rows, sums[0], sums[1].rows, sums[1])
 	}
 	return TableReport{Table: t.Name, Rows: sums[0].rows, Checksum: sums[0].String()}, nil
+}
+
+// sum reads a table on one side, and tells read of the rows.
+func (c *copier) sum(ctx context.Context, db *reldb.DB, t schema.Table, read func(int64)) (s checksum, err error) {
+	for p, done := newPages(db, t, nil, c.o.PageRows), false; !done; {
+		rows, err := p.next(ctx)
+		if err != nil {
+			return s, err
+		}
+		for _, row := range rows {
+			s.add(p.columns, row)
+		}
+		done = len(rows) < c.o.PageRows
+		read(int64(len(rows)))
+	}
+	return s, nil
+}
+
+// movesWithAll are the tables that every change of what people manage moves: the trail's end, and what tells servers of news.
+var movesWithAll = []string{"audit_head", "revisions"}
+
+// unchanged looks at the source once more, after the last table was compared: a server cannot be held while it is read, so that a table that had its turn
+// early may have changed since. It sees rows that came or went, and every act that the audit trail tells of.
+func (c *copier) unchanged(ctx context.Context, tables []schema.Table, compared []TableReport) error {
+	for i, t := range tables {
+		n, err := count(ctx, c.from, t.Name)
+		if err != nil {
+			return err
+		}
+		same := n == compared[i].Rows
+		if same && slices.Contains(movesWithAll, t.Name) {
+			s, err := c.sum(ctx, c.from, t, func(int64) {})
+			if err != nil {
+				return err
+			}
+			same = s.String() == compared[i].Checksum
+		}
+		if !same {
+			return fmt.Errorf("table %s: %w: the source has changed since it was compared. Stop whatever uses it, and copy again with --start-over", t.Name, ErrDiffer)
+		}
+	}
+	return nil
 }
 
 func (c *copier) advance(rows int64) {
