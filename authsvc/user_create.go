@@ -250,11 +250,11 @@ func (s *Store) newHash(ctx context.Context, given, temporary string, personal .
 	return s.passwords.Hash(ctx, given)
 }
 
-// Temporary passwords are read out on the telephone and typed: no letters or digits that look alike. Four groups of five give 115 bits, far more than
+// Temporary passwords are read out on the telephone and typed: no letters or digits that look alike. Five groups of five give 144 bits, far more than
 // can be tried.
 const (
 	temporaryLetters = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-	temporaryGroups  = 4
+	temporaryGroups  = 5
 	temporaryGroup   = 5
 )
 
