@@ -1,9 +1,7 @@
 package reldb_test
 
 import (
-	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"os"
 	"path/filepath"
@@ -152,40 +150,6 @@ func TestSQLiteNotADatabase(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "is not a SQLite database") {
 		t.Errorf("%v", err)
 	}
-}
-
-// TestForeignSQLite: the file of another program is refused, and not a byte of it changes.
-func TestForeignSQLite(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "database.db")
-	old, err := sql.Open("sqlite", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := old.ExecContext(t.Context(), `CREATE TABLE users (id INTEGER PRIMARY KEY AUTOINCREMENT); CREATE TABLE companies (id INTEGER); INSERT INTO companies VALUES (7)`); err != nil {
-		t.Fatal(err)
-	}
-	if err := old.Close(); err != nil {
-		t.Fatal(err)
-	}
-	before, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = reldb.Open(t.Context(), reldb.SQLiteURL(path))
-	if err == nil || !strings.Contains(err.Error(), "another program's (tables companies, users, ") || !strings.Contains(err.Error(), "leave DATABASE_URL out") {
-		t.Errorf("%v", err)
-	}
-	after, err := os.ReadFile(path)
-	if files, _ := filepath.Glob(path + "*"); err != nil || !bytes.Equal(before, after) || len(files) != 1 {
-		t.Errorf("the file has changed, or has companions: %v, %v", files, err)
-	}
-	// An empty file, as mktemp makes one, is taken.
-	empty := filepath.Join(t.TempDir(), "empty.db")
-	if err := os.WriteFile(empty, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	reldbtest.Open(t, reldb.SQLiteURL(empty))
 }
 
 // TestRelativeSQLite: an address that the former application read as a relative one says so, instead of a directory at the root.
