@@ -3,7 +3,9 @@
 package engine
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,9 +21,10 @@ const (
 // namedSession is a connection that outlives its request (session_id): its
 // settings and temporary tables are there for the next request with that id.
 type namedSession struct {
-	c     *connection
-	busy  bool
-	timer *time.Timer
+	c        *connection
+	settings []param // of a company's: those that its requests have named so far
+	busy     bool
+	timer    *time.Timer
 }
 
 func sessionTimeout(v string) time.Duration {
@@ -66,22 +69,59 @@ func (d *database) session(req *request) (*connection, func(), error) {
 			d.mu.Unlock()
 			return nil, nil, err
 		}
-		s.c = c
+		s.c, s.settings = c, req.settings
 	default:
 		s.busy = true
 		s.timer.Stop()
 		d.mu.Unlock()
-		tag := param{tagSetting, req.queryID}
-		if req.company == "" {
-			r := *req
-			r.settings = append([]param{tag}, req.settings...)
-			if err := prepare(s.c, &r); err != nil {
-				d.park(key, s, req.sessionTimeout)
-				return nil, nil, err
-			}
+		again := d.resume
+		if req.company != "" {
+			again = d.renew
+		}
+		if err := again(s, req); err != nil {
+			d.park(key, s, req.sessionTimeout)
+			return nil, nil, err
 		}
 	}
 	return s.c, func() { d.park(key, s, req.sessionTimeout) }, nil
+}
+
+// resume gives a session the tag, the database and the settings of its next request.
+func (d *database) resume(s *namedSession, req *request) error {
+	r := *req
+	r.settings = append([]param{{tagSetting, req.queryID}}, req.settings...)
+	if req.database == "default" { // which prepare takes for granted
+		if err := useDatabase(s.c, req.database); err != nil {
+			return err
+		}
+	}
+	return prepare(s.c, &r)
+}
+
+// renew does that for a company's session. readonly=1 refuses SET, so without the new connection that takes the old
+// one's place the request could neither be cancelled, for want of its tag, nor have its settings. Nothing is lost: such a
+// session has its settings and its database, and may make no tables.
+func (d *database) renew(s *namedSession, req *request) error {
+	r := *req
+	if r.database == "" {
+		b, _, err := s.c.query("SELECT currentDatabase()", "TabSeparatedRaw", nil)
+		if err != nil {
+			return err
+		}
+		r.database = strings.TrimSuffix(string(b), "\n")
+	}
+	for _, old := range s.settings {
+		if !slices.ContainsFunc(req.settings, func(p param) bool { return p.name == old.name }) {
+			r.settings = append(slices.Clip(r.settings), old)
+		}
+	}
+	c, err := d.open(&r)
+	if err != nil {
+		return err
+	}
+	s.c.close()
+	s.c, s.settings = c, r.settings
+	return nil
 }
 
 // park keeps a named session for its timeout.

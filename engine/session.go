@@ -124,7 +124,7 @@ func (d *database) openCompany(req *request, args []string) (*connection, error)
 		return nil, raise(codeBadArguments, "BAD_ARGUMENTS", "A setting has a value that the engine refuses")
 	}
 	if req.database != "" && req.database != "default" {
-		if _, _, err := c.query("USE "+quoteName(req.database), "Null", nil); err != nil {
+		if err := useDatabase(c, req.database); err != nil {
 			c.close()
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func (d *database) openCompany(req *request, args []string) (*connection, error)
 // prepare gives a fresh session the request's database, settings and external tables.
 func prepare(c *connection, req *request) error {
 	if req.database != "" && req.database != "default" {
-		if _, _, err := c.query("USE "+quoteName(req.database), "Null", nil); err != nil {
+		if err := useDatabase(c, req.database); err != nil {
 			return err
 		}
 	}
@@ -161,6 +161,11 @@ func prepare(c *connection, req *request) error {
 		}
 	}
 	return nil
+}
+
+func useDatabase(c *connection, name string) error {
+	_, _, err := c.query("USE "+quoteName(name), "Null", nil)
+	return err
 }
 
 func applySettings(c *connection, settings []param) error {
