@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -226,7 +227,7 @@ func TestFindLibraryOrder(t *testing.T) {
 		}
 		return f
 	}
-	pkg, file := libraryPackage()
+	pkg, file := libraryPackage(runtime.GOOS + "/" + runtime.GOARCH)
 	if pkg == "" {
 		t.Skip("no library for this platform")
 	}
