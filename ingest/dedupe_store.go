@@ -60,7 +60,7 @@ const (
 
 	// presenceColumns and presenceRows repeat the view presence_mv of package schema; a test holds the two together.
 	presenceColumns = "company_id, computer, user, logon_id, time, type, linked_logon_id, logon_type, elevated, site_id, sid, user_name, computer_name"
-	presenceRows    = "((account = 'user' AND logon_type IN (2, 10, 11, 12, 255) AND type IN ('logon', 'logoff', 'lock', 'unlock', 'disconnect', 'reconnect')) OR type IN ('startup', 'shutdown', 'sleep', 'wake'))"
+	presenceRows    = "((account = 'user' AND logon_type IN (2, 10, 11, 12, 255) AND type IN ('logon', 'logoff', 'lock', 'unlock', 'disconnect', 'reconnect')) OR (account = 'user' AND logon_type IN (7, 13) AND type IN ('logon', 'unlock')) OR type IN ('startup', 'shutdown', 'sleep', 'wake'))"
 	repairSQL       = "INSERT INTO presence (" + presenceColumns + ") SELECT " + presenceColumns + " FROM events WHERE " + wantedRows +
 		" AND " + presenceRows + " AND id GLOBAL IN (SELECT id FROM wanted)"
 

@@ -34,7 +34,7 @@ func drawEvent(r *rand.Rand, space int) event.Event {
 	e := event.Event{
 		CompanyID: uint32(1 + s.IntN(3)), SiteID: uint32(s.IntN(5)),
 		Time: testEpoch.Add(time.Duration(s.IntN(40*24*60)) * time.Minute).UnixMilli(),
-		Type: types[s.IntN(len(types))], LogonType: []uint8{2, 3, 10, 11, 255}[s.IntN(5)], Elevated: s.IntN(2) == 0,
+		Type: types[s.IntN(len(types))], LogonType: []uint8{2, 3, 7, 10, 11, 13, 255}[s.IntN(7)], Elevated: s.IntN(2) == 0,
 		User: names[s.IntN(len(names))], Computer: fmt.Sprintf("PC-%d", s.IntN(20)), Domain: "CORP", SID: "S-1-5-21-7",
 		LogonID: s.Uint64N(1 << 40), LinkedLogonID: s.Uint64N(3), LocalIP: netip.AddrFrom4([4]byte{10, 0, 0, byte(s.IntN(256))}),
 		PublicIP: netip.MustParseAddr("2001:db8::7"), Status: uint32(s.IntN(3)), SubStatus: 0xC000006A,

@@ -102,12 +102,12 @@ func (a *API) handle(rt *route) http.Handler {
 		}
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if format == FormatCSV {
-			err = writeCSV(w, rt.spec.Name, answer)
-		} else {
-			err = writeJSON(w, http.StatusOK, answer)
+		begun, err := writeAnswer(w, rt.spec.Name, format, answer)
+		if err != nil && !begun {
+			a.fail(w, req, id, event.Wrap(event.CodeInternal, err, "internal error"))
+			return
 		}
-		if err != nil { // the answer has begun; nobody is left to tell
+		if err != nil { // nobody is left to tell
 			a.log.DebugContext(req.Context(), "answer not delivered", slog.String("request_id", id), slog.Any("error", err))
 		}
 	})
@@ -218,7 +218,11 @@ func (a *API) fail(w http.ResponseWriter, req *http.Request, id string, err erro
 		w.Header().Set("WWW-Authenticate", `Bearer realm="gatehouse"`)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	if err := writeJSON(w, code.Status(), body); err != nil {
+	text, err := encodeJSON(body)
+	if err == nil { // texts alone: it cannot fail
+		err = writeJSON(w, code.Status(), text)
+	}
+	if err != nil {
 		a.log.DebugContext(req.Context(), "answer not delivered", slog.String("request_id", id), slog.Any("error", err))
 	}
 }

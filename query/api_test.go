@@ -325,6 +325,31 @@ func TestExports(t *testing.T) {
 	}
 }
 
+// An answer that cannot be written is an error, not an empty 200.
+func TestAnswersThatCannotBeWritten(t *testing.T) {
+	a := newTestAPI(t)
+	type row struct {
+		Figure any `json:"figure"`
+	}
+	for _, format := range []string{"json", "csv"} {
+		h := a.api.handle(&route{
+			path: "/x", spec: ListSpec, csv: true,
+			run: func(context.Context, *Reports, Company, Params, *http.Request) (any, error) {
+				return &struct {
+					Rows []row `json:"rows"`
+				}{[]row{{func() {}}}}, nil
+			},
+		})
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/x?format="+format, http.NoBody)
+		req.Header.Set("X-API-Key", a.one.Name)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, req)
+		if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), `"code":"internal"`) {
+			t.Errorf("%s: %d %s", format, w.Code, w.Body)
+		}
+	}
+}
+
 func TestHarmless(t *testing.T) {
 	for in, want := range map[string]string{
 		"": "", "ann": "ann", "=1+1": "'=1+1", "+44": "'+44", "-x": "'-x", "@sum": "'@sum", "\tx": "'\tx", "a=1": "a=1", "'x": "'x",

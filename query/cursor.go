@@ -9,20 +9,25 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"time"
 
 	"gatehouse/event"
 )
 
 // cursorVersion changes when the meaning of a cursor does; older ones are then
 // refused, and their holder begins again.
-const cursorVersion = 1
+const cursorVersion = 2
+
+// maxPageOffset is the furthest row that a page can begin with: more than a report has. A
+// cursor beyond it is not ours.
+const maxPageOffset = 1_000_000_000
 
 // errCursor is the one answer for every cursor that is not ours: broken, of
 // another report, company or set of parameters, or of another version.
 var errCursor = event.FieldError("cursor", "is not a cursor of this report with these parameters; begin again without it")
 
-// page is where a page begins. A report's rows are counted (Offset); events
-// are found again by their place in the order (Key).
+// page is where a page begins. A report's rows are counted (Offset); events and
+// sessions are found again by their place in the order (Key).
 type page struct {
 	Version int      `json:"v"`
 	Params  string   `json:"p"` // see paramsHash
@@ -52,7 +57,7 @@ func (p Params) cursor(pg page) string {
 // decodeCursor reads a cursor and holds it to the request that it came with.
 // A forged one cannot reach further than its own request could: the company is
 // never read from it, and its values are bound like any others.
-func decodeCursor(s string, spec *Spec, c Company, values url.Values) (page, error) {
+func decodeCursor(s string, spec *Spec, c Company, now time.Time, values url.Values) (page, error) {
 	raw, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
 		return page{}, errCursor
@@ -61,13 +66,19 @@ func decodeCursor(s string, spec *Spec, c Company, values url.Values) (page, err
 	if err := json.Unmarshal(raw, &pg); err != nil {
 		return page{}, errCursor
 	}
-	if pg.Version != cursorVersion || pg.Params != paramsHash(spec, c, values) || pg.Offset < 0 {
+	if pg.Version != cursorVersion || pg.Params != paramsHash(spec, c, values) || pg.Offset < 0 || pg.Offset > maxPageOffset {
 		return page{}, errCursor
 	}
 	if slices.Contains(spec.Params, "from") {
 		if pg.From < minTime.UnixMilli() || pg.To > maxTime.UnixMilli() || pg.From >= pg.To || pg.To-pg.From > MaxRange.Milliseconds() {
 			return page{}, errCursor
 		}
+	}
+	if slices.Contains(spec.Params, "at") && (pg.From < minTime.UnixMilli() || pg.From > now.UnixMilli()) {
+		return page{}, errCursor
+	}
+	if pg.Now < 0 || pg.Now > maxTime.UnixMilli() {
+		return page{}, errCursor
 	}
 	return pg, nil
 }

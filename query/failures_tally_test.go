@@ -1,11 +1,14 @@
 package query
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"gatehouse/event"
 )
@@ -53,6 +56,32 @@ func TestTooManyNames(t *testing.T) {
 	}
 	if len(tally.users) > MaxFailureNames {
 		t.Errorf("%d users", len(tally.users))
+	}
+}
+
+// More rows of time spent than memory is for are refused, with what to do.
+func TestTooManyTimeGroups(t *testing.T) {
+	spent := &timeSpent{p: Params{GroupBy: []string{"user"}}, days: []Day{{Start: 0, End: 100}}, groups: map[timeGroup]*timeSum{}}
+	var err error
+	for i := 0; err == nil && i <= MaxTimeGroups+1; i++ {
+		err = spent.take(&span{user: fmt.Sprint(i), start: 1, until: 2})
+	}
+	var refused *event.Error
+	if !errors.As(err, &refused) || refused.Code != event.CodeInvalid || refused.Field != "group_by" || !strings.Contains(refused.Message, "shorter") {
+		t.Error(err)
+	}
+	if len(spent.groups) > MaxTimeGroups+1 {
+		t.Errorf("%d groups", len(spent.groups))
+	}
+}
+
+// What a report refuses while it reads its rows is told as it is.
+func TestRefusedWhileReading(t *testing.T) {
+	r := testReports(t)
+	refusal := event.FieldError("from", "too much")
+	err := r.query(t.Context(), "SELECT 1", args{}, func(driver.Rows) error { return refusal })
+	if !errors.Is(err, refusal) || event.ErrorCode(err) != event.CodeInvalid {
+		t.Error(err)
 	}
 }
 

@@ -130,7 +130,7 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 		e := event.Event{
 			CompanyID: c.ID, SiteID: uint32(t.between(1, 3)), Time: around(t, days),
 			Type: oneOf(t, event.Types()), User: oneOf(t, testUsers), Computer: oneOf(t, testComputers),
-			LogonType: oneOf(t, []uint8{2, 3, 5, 10, 11, 255}), LogonID: uint64(t.between(0, 2)),
+			LogonType: oneOf(t, []uint8{2, 3, 5, 7, 10, 11, 13, 255}), LogonID: uint64(t.between(0, 2)),
 			LocalIP: addrOf(t), SourceIP: addrOf(t),
 			Channel: oneOf(t, []string{"", "Security", "System"}), Domain: oneOf(t, []string{"", "CORP", "Élan"}),
 		}

@@ -1,9 +1,13 @@
 package query
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
+	"math"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -250,19 +254,86 @@ func TestCursors(t *testing.T) {
 	v.Set("group_by", "computer")
 	refused("other parameters", FrequencySpec, testCompany, v)
 	v.Set("group_by", "user")
-	for _, forged := range []page{{Offset: -1}, {Offset: 1, Version: 2}, {}} {
+	for _, forged := range []page{{Offset: -1}, {Offset: math.MaxInt64}, {Offset: 1 << 62}, {Offset: maxPageOffset + 1}, {Offset: 1, Now: -1}, {Offset: 1, Now: math.MaxInt64}, {}} {
 		forgedParams := p
 		cursor := forgedParams.cursor(forged)
 		if forged.Offset == 0 { // a range longer than any request may have
 			forgedParams.From, forgedParams.To = minTime, maxTime
 			cursor = forgedParams.cursor(page{})
 		}
-		if forged.Version == 2 {
-			continue // cursor sets its own
-		}
 		v.Set("cursor", cursor)
 		refused("forged", FrequencySpec, testCompany, v)
 	}
+}
+
+// A cursor of signed-in holds an instant that may be asked about.
+func TestCursorsOfAnInstant(t *testing.T) {
+	for at, right := range map[int64]bool{
+		testNow.UnixMilli(): true, testNow.UnixMilli() - 1: true, 1: true,
+		0: true, -1: false, testNow.UnixMilli() + 1: false, math.MaxInt64: false, math.MinInt64: false, math.MaxInt64 / 2: false,
+	} {
+		raw, err := json.Marshal(page{Version: cursorVersion, Params: paramsHash(SignedInSpec, testCompany, url.Values{}), From: at, To: at + 1, Now: 1, Key: []string{"1", "", "", "0", ""}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := ParseParams(SignedInSpec, testCompany, testNow, url.Values{"cursor": {base64.RawURLEncoding.EncodeToString(raw)}})
+		if right != (err == nil) || (right && p.At.UnixMilli() != at) || (!right && !errors.Is(err, errCursor)) {
+			t.Errorf("%d: %v %v", at, p.At, err)
+		}
+	}
+}
+
+// FuzzCursor goes on from edited cursors, on every report: they are refused, or page.
+func FuzzCursor(f *testing.F) {
+	for i, s := range []string{`{}`, `{"o":4611686018427387904}`, `{"o":1000000000}`, `{"f":9223372036854775807,"n":1}`, `{"k":["1746090000000","ann","pc","7",""]}`, `{"k":[]}`, `{"n":-1}`} {
+		f.Add(s, uint8(i), uint32(0))
+		f.Add(s, uint8(i), uint32(MaxLimit))
+	}
+	f.Fuzz(func(t *testing.T, text string, which uint8, limit uint32) {
+		spec := routes[int(which)%len(routes)].spec
+		pg := page{From: testNow.Add(-time.Hour).UnixMilli(), To: testNow.UnixMilli()}
+		if json.Unmarshal([]byte(text), &pg) != nil {
+			return
+		}
+		v := url.Values{}
+		if spec.MaxLimit > 0 {
+			v.Set("limit", strconv.Itoa(1+int(limit)%spec.MaxLimit))
+		}
+		pg.Version, pg.Params = cursorVersion, paramsHash(spec, testCompany, v)
+		raw, err := json.Marshal(pg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Set("cursor", base64.RawURLEncoding.EncodeToString(raw))
+		p, err := ParseParams(spec, testCompany, testNow, v)
+		if err != nil {
+			return
+		}
+		counted, _ := Page(p, make([]int, 10))
+		cut, _ := nextPage(p, make([]int, 10))
+		if len(counted) > 10 || len(cut) > 10 {
+			t.Fatal("more rows than there are")
+		}
+		if w := where(testCompany).pageArgs(p); w.args["offset"].(int) < 0 || w.args["limit"].(int)+w.args["offset"].(int) < 0 {
+			t.Fatalf("%s: %v", text, w.args)
+		}
+		if p.page.Key != nil {
+			_, _ = readPlace(p.page.Key)
+		}
+		sessions, err := newSessionPage(p)
+		if err != nil {
+			return
+		}
+		for i := range 5000 {
+			sessions.take(&span{start: int64(i % 97), user: strconv.Itoa(i)})
+		}
+		if held := len(sessions.all); held > 2*(sessions.limit+1)+sessionsAside {
+			t.Fatalf("%s: %d sessions are held for %d", text, held, sessions.limit)
+		}
+		if rows, more := sessions.rows(); len(rows) > sessions.limit || (more && len(rows) == 0) {
+			t.Fatalf("%s: %d rows", text, len(rows))
+		}
+	})
 }
 
 // A forged key of a place is refused, whatever is wrong with it.

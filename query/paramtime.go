@@ -15,7 +15,7 @@ const timeForms = "send RFC 3339 (2025-05-01T08:00:00Z), a date (2025-05-01: its
 // finishPage goes on where a cursor says. It changes nothing for the first page.
 func (in *input) finishPage(values url.Values) error {
 	if in.p.Cursor != "" {
-		pg, err := decodeCursor(in.p.Cursor, in.spec, in.company, values)
+		pg, err := decodeCursor(in.p.Cursor, in.spec, in.company, in.now, values)
 		if err != nil {
 			return err
 		}
@@ -23,7 +23,7 @@ func (in *input) finishPage(values url.Values) error {
 		if slices.Contains(in.spec.Params, "from") {
 			// A cursor goes on with the range of its first page: "now" has moved since.
 			in.p.From, in.p.To = time.UnixMilli(pg.From), time.UnixMilli(pg.To)
-		} else if slices.Contains(in.spec.Params, "at") && pg.From > 0 {
+		} else if slices.Contains(in.spec.Params, "at") {
 			in.p.At = time.UnixMilli(pg.From)
 		}
 	}

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -28,18 +29,23 @@ func unknownReport(name string) *event.Error {
 	return event.Errorf(event.CodeNotFound, "there is no report %q; the reports are %s", name, strings.Join(names, ", "))
 }
 
-// writeJSON writes an answer. An empty list of rows is [], never null.
-func writeJSON(w http.ResponseWriter, status int, answer any) error {
+// encodeJSON is the body of an answer. An empty list of rows is [], never null.
+func encodeJSON(answer any) ([]byte, error) {
 	if rows := rowsOf(answer); rows.IsValid() && rows.IsNil() && rows.CanSet() {
 		rows.Set(reflect.MakeSlice(rows.Type(), 0, 0))
 	}
 	body, err := json.Marshal(answer)
 	if err != nil {
-		return fmt.Errorf("encode answer: %w", err)
+		return nil, fmt.Errorf("encode answer: %w", err)
 	}
+	return append(body, '\n'), nil
+}
+
+// writeJSON writes a body that encodeJSON made.
+func writeJSON(w http.ResponseWriter, status int, body []byte) error {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_, err = w.Write(append(body, '\n'))
+	_, err := w.Write(body)
 	return err
 }
 
@@ -72,14 +78,9 @@ func columnsOf(row reflect.Type) []column {
 	return out
 }
 
-// writeCSV writes the rows of an answer as RFC 4180 with a header line. Columns
-// that no row has are left out. The cursor of the next page is in the header
-// X-Next-Cursor.
-func writeCSV(w http.ResponseWriter, name string, answer any) error {
-	rows := rowsOf(answer)
-	if !rows.IsValid() {
-		return writeJSON(w, http.StatusOK, answer)
-	}
+// encodeCSV is the rows of an answer as RFC 4180 with a header line. Columns that no row
+// has are left out.
+func encodeCSV(rows reflect.Value) ([]byte, error) {
 	var columns []column
 	for _, c := range columnsOf(rows.Type().Elem()) {
 		used := !c.optional || rows.Len() == 0
@@ -90,36 +91,57 @@ func writeCSV(w http.ResponseWriter, name string, answer any) error {
 			columns = append(columns, c)
 		}
 	}
-	h := w.Header()
-	h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
-	h.Set("Content-Disposition", `attachment; filename="`+name+`.csv"`)
-	if next := reflect.Indirect(reflect.ValueOf(answer)).FieldByName("NextCursor"); next.IsValid() && next.String() != "" {
-		h.Set("X-Next-Cursor", next.String())
-	}
-	out := csv.NewWriter(w)
+	var body bytes.Buffer
+	out := csv.NewWriter(&body)
 	out.UseCRLF = true
 	line := make([]string, len(columns))
 	for i, c := range columns {
 		line[i] = c.name
 	}
 	if err := out.Write(line); err != nil {
-		return err
+		return nil, err
 	}
 	for i := range rows.Len() {
 		row := rows.Index(i)
 		for j, c := range columns {
 			text, err := cell(row.Field(c.index))
 			if err != nil {
-				return err
+				return nil, err
 			}
 			line[j] = text
 		}
 		if err := out.Write(line); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	out.Flush()
-	return out.Error()
+	return body.Bytes(), out.Error()
+}
+
+// writeAnswer writes an answer in the form asked for, once the whole of it is made: an
+// error before that leaves w as it was. The cursor of a CSV's next page is in the
+// header X-Next-Cursor.
+func writeAnswer(w http.ResponseWriter, name string, format Format, answer any) (begun bool, err error) {
+	rows := rowsOf(answer)
+	if format != FormatCSV || !rows.IsValid() {
+		body, err := encodeJSON(answer)
+		if err != nil {
+			return false, err
+		}
+		return true, writeJSON(w, http.StatusOK, body)
+	}
+	body, err := encodeCSV(rows)
+	if err != nil {
+		return false, err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/csv; charset=utf-8; header=present")
+	h.Set("Content-Disposition", `attachment; filename="`+name+`.csv"`)
+	if next := reflect.Indirect(reflect.ValueOf(answer)).FieldByName("NextCursor"); next.IsValid() && next.String() != "" {
+		h.Set("X-Next-Cursor", next.String())
+	}
+	_, err = w.Write(body)
+	return true, err
 }
 
 // cell is a value as a cell of a spreadsheet.

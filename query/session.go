@@ -1,7 +1,6 @@
 package query
 
 import (
-	"cmp"
 	"context"
 	_ "embed" // the statements
 	"net/url"
@@ -132,40 +131,26 @@ func (r *Reports) sessionNow(p Params) int64 {
 }
 
 // pageOfSessions gives a page of those sessions that touch the range and that include
-// takes, by start, user, computer and logon id. It holds no more of them than the pages
-// up to this one.
+// takes, in the order of compareSpans. It holds no more of them than some pages.
 func (r *Reports) pageOfSessions(ctx context.Context, c Company, p Params, now int64, include func(*span) bool) ([]*span, string, error) {
-	limit := p.Limit
-	if limit <= 0 {
-		limit = DefaultLimit
+	pg, err := newSessionPage(p)
+	if err != nil {
+		return nil, "", err
 	}
-	keep := p.page.Offset + limit + 1
-	var all []*span
-	err := r.eachSession(ctx, c, p, now, func(s *span) error {
-		if !include(s) {
-			return nil
-		}
-		all = append(all, s)
-		if len(all) >= 2*keep+1024 {
-			slices.SortFunc(all, compareSpans)
-			clear(all[keep:])
-			all = all[:keep]
+	err = r.eachSession(ctx, c, p, now, func(s *span) error {
+		if include(s) {
+			pg.take(s)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	slices.SortFunc(all, compareSpans)
-	all = all[min(p.page.Offset, len(all)):]
-	if len(all) > limit {
-		return all[:limit], p.cursor(page{Offset: p.page.Offset + limit, Now: now}), nil
+	rows, more := pg.rows()
+	if !more {
+		return rows, "", nil
 	}
-	return all, "", nil
-}
-
-func compareSpans(a, b *span) int {
-	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.user, b.user), cmp.Compare(a.computer, b.computer), cmp.Compare(a.logonID, b.logonID))
+	return rows, p.cursor(page{Key: placeOf(rows[len(rows)-1]), Now: now}), nil
 }
 
 // row is the session as it is shown.
@@ -301,6 +286,19 @@ func (r *Reports) eachTrack(ctx context.Context, whose string, a args, fn func(u
 	})
 }
 
+// tell gives a track to who wants it: without the logons of type 7 and 13, which are no
+// presence events.
+func (v *sessionVisitor) tell(at visit, marks []mark) {
+	if v.track == nil {
+		return
+	}
+	isBack := func(m mark) bool { return m.rank() == rankBack }
+	if slices.ContainsFunc(marks, isBack) {
+		marks = slices.DeleteFunc(slices.Clone(marks), isBack)
+	}
+	v.track(at.user, at.computer, marks)
+}
+
 // person visits one person at one computer: with the tracks of the name, and those of
 // SIDs that stand for it.
 func (v *sessionVisitor) person(w *walker, at visit, tracks, alone []track) error {
@@ -316,9 +314,7 @@ func (v *sessionVisitor) person(w *walker, at visit, tracks, alone []track) erro
 				t.marks = slices.DeleteFunc(t.marks, toldIn)
 				t.linked = slices.DeleteFunc(t.linked, func(l linkedLogon) bool { return toldIn(mark{code: l.code}) })
 			}
-			if v.track != nil && len(fresh) > 0 {
-				v.track(at.user, at.computer, fresh)
-			}
+			v.tell(at, fresh)
 			if len(t.marks) > 0 {
 				tracks = append(tracks, t)
 			}
@@ -327,11 +323,9 @@ func (v *sessionVisitor) person(w *walker, at visit, tracks, alone []track) erro
 	if len(tracks) == 0 {
 		return nil
 	}
-	if v.track != nil {
-		for _, t := range tracks {
-			if !t.ofSID {
-				v.track(at.user, at.computer, t.marks)
-			}
+	for _, t := range tracks {
+		if t.sid == "" {
+			v.tell(at, t.marks)
 		}
 	}
 	return w.walk(at.user, at.computer, tracks)

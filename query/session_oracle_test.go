@@ -56,7 +56,9 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 			if withIDs && r.IntN(8) > 0 {
 				e.LogonID = uint64(1 + r.IntN(ids))
 			}
-			if e.Type == event.Logon {
+			if back := r.IntN(12); back < 2 { // as Windows writes that a session was unlocked, under an id of its own
+				e.Type, e.LogonType = []event.Type{event.Logon, event.Unlock}[r.IntN(2)], []uint8{7, 13}[back]
+			} else if e.Type == event.Logon {
 				e.LogonType = []uint8{2, 2, 10, 3, 5, 0, 255, 255}[r.IntN(8)]
 				if twins && e.LogonID != 0 {
 					e.LinkedLogonID, e.Elevated = uint64(1+r.IntN(ids)), r.IntN(2) == 0

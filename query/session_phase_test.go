@@ -75,6 +75,54 @@ func TestPresenceUntilTheNextEnd(t *testing.T) {
 	}
 }
 
+// TestUnlockingWrittenAsLogon: where unlocking is not audited, Windows writes it as a logon
+// of type 7 with an id of its own. It goes on with what is open, and begins nothing.
+func TestUnlockingWrittenAsLogon(t *testing.T) {
+	conn := testConn(t)
+	c := newCompany("UTC")
+	monday := time.Date(2025, 6, 16, 0, 0, 0, 0, time.UTC)
+	var events []event.Event
+	add := func(user string, hour int, typ event.Type, logonType uint8, id uint64) {
+		at := monday.Add(time.Duration(hour) * time.Hour).UnixMilli()
+		events = append(events, event.Event{
+			CompanyID: c.ID, SiteID: 1, Type: typ, Computer: "pc", User: user, Account: event.AccountUser,
+			LogonType: logonType, LogonID: id, Elevated: logonType == 7, Time: at, Received: at,
+		})
+	}
+	add("ann", 9, event.Logon, 2, 1)
+	add("ann", 12, event.Lock, event.LogonTypeNone, 1)
+	add("ann", 13, event.Unlock, 7, 8) // as events of Windows' own come
+	add("ann", 17, event.Disconnect, event.LogonTypeNone, 1)
+	add("ann", 24+8, event.Logon, 13, 9) // as an agent may say it
+	add("ann", 24+17, event.Logoff, 2, 1)
+	add("ann", 24+18, event.Unlock, 7, 10)
+	add("ben", 9, event.Unlock, 7, 11)
+	add("cid", 9, event.Logon, 2, 2)
+	add("cid", 24+8, event.Unlock, 7, 12) // proves that cid was still there
+	insertEvents(t, conn, events)
+	r := New(conn, Options{Now: func() time.Time { return monday.AddDate(0, 2, 0) }})
+	p := Params{From: monday, To: monday.AddDate(0, 0, 7), Location: time.UTC, Limit: MaxLimit}
+	sessions, err := r.Sessions(context.Background(), c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range sessions.Rows {
+		got = append(got, fmt.Sprintf("%s %s..%s %s, active %v h, elevated %t", s.User, s.Start.Format("Mon 15:04"), s.End.Format("Mon 15:04"), s.EndReason, s.ActiveSeconds/3600, s.Elevated))
+	}
+	want := []string{"ann Mon 09:00..Tue 17:00 logoff, active 16 h, elevated false", "cid Mon 09:00..Wed 08:00 max_session, active 47 h, elevated false"}
+	if !slices.Equal(got, want) {
+		t.Fatalf("got  %q\nwant %q", got, want)
+	}
+	totals, err := r.Totals(context.Background(), c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if totals.ActiveUsers != 2 || totals.SignIns != 2 {
+		t.Errorf("%d active, %d sign-ins, want 2 each", totals.ActiveUsers, totals.SignIns)
+	}
+}
+
 // phaseHistory is a person's events at a computer over months: busy and quiet stretches,
 // ends that are missing, crashes.
 func phaseHistory(r *rand.Rand, c Company, n int, start time.Time) (out []event.Event) {

@@ -46,9 +46,10 @@ const (
 	refLogon    = 4
 	refWake     = 5
 	refResume   = 6
-	refSleep    = 7
-	refPause    = 8
-	refTwin     = 9
+	refBack     = 7
+	refSleep    = 8
+	refPause    = 9
+	refTwin     = 10
 	refCrash    = 15
 )
 
@@ -82,6 +83,12 @@ func refPresence(e event.Event) bool {
 	default:
 		return false
 	}
+}
+
+// refBackMark tells whether an event is a logon of type 7 or 13: a sign that a person is back
+// at whatever sessions are open.
+func refBackMark(e *event.Event) bool {
+	return e.Account == event.AccountUser && e.User != "" && (e.LogonType == 7 || e.LogonType == 13) && (e.Type == event.Logon || e.Type == event.Unlock)
 }
 
 type refMark struct {
@@ -124,7 +131,13 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 		power := refPower(evs)
 		ids := refLogons(evs, power, names)
 		keys := map[key][]refMark{}
+		backs := map[string][]refMark{}
 		for _, e := range evs {
+			if refBackMark(&e) {
+				who := cmp.Or(names(&e), event.Fold(e.User))
+				e.Elevated = false
+				backs[who] = append(backs[who], refMark{t: e.Time, rank: refBack, ev: e})
+			}
 			if !refPresence(e) || e.User == "" {
 				continue
 			}
@@ -144,7 +157,7 @@ func referenceSessions(events []event.Event, lo, hi, now, maxSession int64) []re
 			keys[k] = append(keys[k], refMark{t: e.Time, rank: refRank(e.Type), ev: e})
 		}
 		for k, marks := range keys {
-			marks = append(marks, power...)
+			marks = slices.Concat(marks, power, backs[k.user])
 			refSort(marks)
 			for _, s := range refKey(marks, now, maxSession) {
 				s.logonID = k.id
@@ -215,7 +228,7 @@ func refNames(events []event.Event) func(*event.Event) string {
 	isSID := func(s string) bool { return len(s) > 4 && s[:4] == "s-1-" }
 	for _, e := range events {
 		name, sid, computer := event.Fold(e.User), event.Fold(e.SID), event.Fold(e.Computer)
-		if sid == "" || name == "" || isSID(name) || !refPresence(e) {
+		if sid == "" || name == "" || isSID(name) || (!refPresence(e) && !refBackMark(&e)) {
 			continue
 		}
 		if said[sid] == nil {
@@ -451,7 +464,7 @@ func refActive(segment []refMark, start, until int64) (out []refInterval) {
 	away, asleep := false, false
 	for i, m := range segment {
 		switch m.rank {
-		case refLogon, refResume:
+		case refLogon, refResume, refBack:
 			away, asleep = false, false
 		case refPause:
 			away = true

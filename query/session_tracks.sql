@@ -7,8 +7,9 @@
 -- site * 512 + logon type * 2 + elevated. linked_codes are the logons that name a UAC twin.
 WITH pres AS (
     SELECT user, computer, logon_id, linked_logon_id, elevated, type, sid, user_name, computer_name,
+           logon_type IN (7, 13) AS unlocking, -- a session that another logon id has
            toUnixTimestamp64Milli(time) * 16
-               + transform(toUInt8(type), [10, 9, 2, 1, 12, 4, 6, 11, 3, 5], [1, 2, 3, 4, 5, 6, 6, 7, 8, 8], 0) AS code,
+               + if(unlocking, 7, transform(toUInt8(type), [10, 9, 2, 1, 12, 4, 6, 11, 3, 5], [1, 2, 3, 4, 5, 6, 6, 8, 9, 9], 0)) AS code,
            toUInt64(site_id) * 512 + logon_type * 2 + elevated AS tag
     FROM presence
     WHERE company_id = {company:UInt32}
@@ -19,8 +20,8 @@ WITH pres AS (
 SELECT toString(user) AS user, toString(computer) AS computer, logon_id,
        toString(max(user_name)) AS user_name, toString(max(computer_name)) AS computer_name,
        groupArray(code) AS codes, groupArray(tag) AS tags,
-       groupArrayIf(code, type = 'logon' AND linked_logon_id != 0) AS linked_codes,
-       groupArrayIf(linked_logon_id, type = 'logon' AND linked_logon_id != 0) AS linked_ids
+       groupArrayIf(code, type = 'logon' AND linked_logon_id != 0 AND NOT unlocking) AS linked_codes,
+       groupArrayIf(linked_logon_id, type = 'logon' AND linked_logon_id != 0 AND NOT unlocking) AS linked_ids
 FROM pres
 GROUP BY pres.user, pres.computer, pres.logon_id
 ORDER BY pres.user, pres.computer, pres.logon_id

@@ -16,9 +16,10 @@ const (
 	rankLogon    = 4
 	rankWake     = 5
 	rankResume   = 6 // unlock or reconnect
-	rankSleep    = 7
-	rankPause    = 8 // lock or disconnect
-	rankTwin     = 9 // the logon of the UAC twin of an open one
+	rankBack     = 7 // a logon of type 7 or 13: somebody unlocked, or came back to, a session
+	rankSleep    = 8
+	rankPause    = 9  // lock or disconnect
+	rankTwin     = 10 // the logon of the UAC twin of an open one
 	rankCrash    = 15
 
 	rankBits = 4
@@ -45,7 +46,7 @@ func (m mark) opens() bool { return m.rank() == rankLogon || m.rank() == rankRes
 // byPerson tells whether somebody did it, where others befell the computer.
 func (m mark) byPerson() bool {
 	switch m.rank() {
-	case rankLogon, rankResume, rankPause, rankTwin:
+	case rankLogon, rankResume, rankBack, rankPause, rankTwin:
 		return true
 	}
 	return false
@@ -80,6 +81,7 @@ type span struct {
 	user, computer         string // folded
 	userName, computerName string
 	logonID                uint64
+	sid                    string // see track
 	site                   uint32
 	logonType              uint8
 	signedIn               bool // opened by a logon, not by an unlock
@@ -106,7 +108,7 @@ func (s *span) pausedAt(at int64) bool {
 // track is the events of one user, computer and logon id; a row of session_tracks.sql.
 type track struct {
 	id                     uint64
-	ofSID                  bool // its records named the person by a SID alone
+	sid                    string // folded, where its records named the person by that alone
 	userName, computerName string
 	marks                  []mark
 	linked                 []linkedLogon
@@ -157,12 +159,39 @@ func (w *walker) setPower(computer string, marks []mark) {
 
 // walk makes the sessions of one person at one computer.
 func (w *walker) walk(user, computer string, tracks []track) error {
-	for _, key := range joinTwins(tracks, w.power[computer]) {
-		if err := w.walkKey(user, computer, key); err != nil {
+	power := w.power[computer]
+	tracks, around := takeBacks(tracks, power)
+	for _, key := range joinTwins(tracks, power) {
+		if err := w.walkKey(user, computer, key, around); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// takeBacks takes those marks out of tracks that resume sessions of the person whatever
+// their logon id, for they have one of their own. It gives them in one line with what
+// befell the computer.
+func takeBacks(tracks []track, power []mark) (own []track, around []mark) {
+	around = power
+	for i := range tracks {
+		t := &tracks[i]
+		t.marks = slices.DeleteFunc(t.marks, func(m mark) bool {
+			if m.rank() != rankBack {
+				return false
+			}
+			if len(around) == len(power) {
+				around = slices.Clone(power)
+			}
+			around = append(around, mark{code: m.code})
+			return true
+		})
+	}
+	if len(around) > len(power) {
+		slices.SortFunc(around, compareMarks)
+		tracks = slices.DeleteFunc(tracks, func(t track) bool { return len(t.marks) == 0 })
+	}
+	return tracks, around
 }
 
 // joinTwins makes one track of the logon ids that UAC gives an administrator, under the
@@ -170,7 +199,7 @@ func (w *walker) walk(user, computer string, tracks []track) error {
 // two boots alone: the tracks are cut at the computer's startups first.
 func joinTwins(tracks []track, power []mark) []*track {
 	out := make([]*track, 0, len(tracks))
-	if !slices.ContainsFunc(tracks, func(t track) bool { return len(t.linked) > 0 || (t.ofSID && t.id != 0) }) {
+	if !slices.ContainsFunc(tracks, func(t track) bool { return len(t.linked) > 0 || (t.sid != "" && t.id != 0) }) {
 		for i := range tracks {
 			out = append(out, &tracks[i])
 		}
@@ -216,7 +245,7 @@ func cutAtStartups(tracks []track, power []mark) [][]*track {
 			boot, _ := slices.BinarySearch(starts, code)
 			p := parts[boot]
 			if p == nil {
-				p = &track{id: t.id, userName: t.userName, computerName: t.computerName}
+				p = &track{id: t.id, sid: t.sid, userName: t.userName, computerName: t.computerName}
 				parts[boot], boots[boot] = p, append(boots[boot], p)
 			}
 			return p
@@ -252,13 +281,13 @@ func (s sameLogon) join(a, b uint64) {
 	}
 }
 
-// walkKey merges a key's own events with what befell the computer and cuts the line
-// into segments: a segment begins with a logon or after an end.
-func (w *walker) walkKey(user, computer string, key *track) error {
+// walkKey merges a key's own events with those around it, which are the computer's and
+// the person's whatever the key, and cuts the line into segments: a segment begins with a logon or after an end.
+func (w *walker) walkKey(user, computer string, key *track, around []mark) error {
 	slices.SortFunc(key.marks, compareMarks)
 	line := append(w.line[:0], key.marks...)
 	first, final := key.marks[0].code, key.marks[len(key.marks)-1].code
-	for _, m := range w.power[computer] {
+	for _, m := range around {
 		if m.code < first {
 			continue
 		}
@@ -388,7 +417,7 @@ func (w *walker) segment(user, computer string, key *track, seg []mark, next int
 	for open < len(seg) {
 		opener := seg[open]
 		s := &span{
-			user: user, computer: computer, userName: key.userName, computerName: key.computerName, logonID: key.id,
+			user: user, computer: computer, userName: key.userName, computerName: key.computerName, logonID: key.id, sid: key.sid,
 			site: opener.site(), logonType: opener.logonType(),
 			signedIn: opener.rank() == rankLogon, start: opener.time(), reason: reason, confidence: "inferred",
 		}
@@ -449,7 +478,7 @@ func activeStretches(marks []mark, until int64) []interval {
 	away, asleep := false, false
 	for i, m := range marks {
 		switch m.rank() {
-		case rankLogon, rankResume:
+		case rankLogon, rankResume, rankBack:
 			away, asleep = false, false
 		case rankPause:
 			away = true

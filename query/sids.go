@@ -91,7 +91,7 @@ func (r *Reports) tracksOfSIDs(ctx context.Context, a args, user string, people 
 		if records += len(t.marks); records > MaxSIDRecords {
 			return event.FieldError("from", "the range holds more than %d records that name people by their SID alone; ask for a shorter one, or for one user or computer", MaxSIDRecords)
 		}
-		t.userName, t.ofSID = person.shown, true
+		t.userName, t.sid = person.shown, sid
 		v := visit{person.user, computer}
 		out.of[v] = append(out.of[v], *t)
 		return nil

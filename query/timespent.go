@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"gatehouse/event"
 )
 
 // TimeSpentSpec says what the time-spent report takes.
@@ -16,6 +18,10 @@ var TimeSpentSpec = &Spec{
 	GroupBy: []string{"user", "computer", "site", "company", "day"}, GroupDefault: []string{"user"}, GroupMany: true,
 	DefaultLimit: DefaultLimit, MaxLimit: MaxLimit,
 }
+
+// MaxTimeGroups is how many rows time-spent may have in all, about 300 bytes each. Beyond it
+// the request is refused, with what to do.
+const MaxTimeGroups = 500_000
 
 // TimeSpentRow is the time of one group. Fields that the grouping leaves out are absent.
 type TimeSpentRow struct {
@@ -163,6 +169,9 @@ func (t *timeSpent) take(s *span) error {
 		}
 		sum.first, sum.last = min(sum.first, part.start), max(sum.last, part.end)
 	})
+	if len(t.groups) > MaxTimeGroups {
+		return event.FieldError("group_by", "gives more than %d rows for this range; ask for a shorter one, or group by less", MaxTimeGroups)
+	}
 	return nil
 }
 
@@ -231,17 +240,20 @@ func union(list []interval) []interval {
 	return out
 }
 
+// overlaps are intervals whose greatest depth is asked for.
+type overlaps struct{ starts, ends []int64 }
+
+func (o *overlaps) add(i interval) {
+	o.starts, o.ends = append(o.starts, i.start), append(o.ends, i.end)
+}
+
 // deepest is the greatest number of intervals that hold one instant, and the first such.
-func deepest(list []interval) (depth, at int64) {
-	starts, ends := make([]int64, len(list)), make([]int64, len(list))
-	for n, i := range list {
-		starts[n], ends[n] = i.start, i.end
-	}
-	slices.Sort(starts)
-	slices.Sort(ends)
+func (o *overlaps) deepest() (depth, at int64) {
+	slices.Sort(o.starts)
+	slices.Sort(o.ends)
 	over := 0
-	for n, start := range starts {
-		for over < len(ends) && ends[over] <= start {
+	for n, start := range o.starts {
+		for over < len(o.ends) && o.ends[over] <= start {
 			over++
 		}
 		if open := int64(n + 1 - over); open > depth {

@@ -20,6 +20,10 @@ var totalsSQL string
 // TotalsSpec is the totals report's parameters.
 var TotalsSpec = &Spec{Name: "totals", Params: common}
 
+// MaxPeakSessions is how many sessions totals may find the peaks of: 32 bytes each. Beyond
+// it a shorter range must be asked for.
+const MaxPeakSessions = 4_000_000
+
 // TotalsReport is a company in a few figures.
 type TotalsReport struct {
 	Header
@@ -117,11 +121,14 @@ func (r *Reports) totalsOfEvents(ctx context.Context, c Company, p Params, repor
 // [start, end): one that ends where another begins does not overlap it.
 func (r *Reports) totalsOfSessions(ctx context.Context, c Company, p Params, report *TotalsReport) error {
 	from, to := p.From.UnixMilli(), p.To.UnixMilli()
-	var sessions, people, person []interval
+	var sessions, people overlaps
+	var person []interval
 	user, active := "", ""
 	computers := map[string]struct{}{}
 	endPerson := func() {
-		people = append(people, union(person)...)
+		for _, i := range union(person) {
+			people.add(i)
+		}
 		person = person[:0]
 	}
 	err := r.walkSessions(ctx, c, p, r.now().UnixMilli(), sessionVisitor{
@@ -137,7 +144,11 @@ func (r *Reports) totalsOfSessions(ctx context.Context, c Company, p Params, rep
 				report.SignOffs++
 			}
 			if i := (interval{max(s.start, from), min(s.until, to)}); i.end > i.start {
-				sessions, person = append(sessions, i), append(person, i)
+				sessions.add(i)
+				person = append(person, i)
+			}
+			if len(sessions.starts) > MaxPeakSessions {
+				return event.FieldError("from", "the range holds more than %d sessions; ask for a shorter one, or for one site, user or computer", MaxPeakSessions)
 			}
 			return nil
 		},
@@ -158,15 +169,15 @@ func (r *Reports) totalsOfSessions(ctx context.Context, c Company, p Params, rep
 	}
 	endPerson()
 	report.ActiveComputers = uint64(len(computers))
-	report.PeakUsers, report.PeakUsersAt = p.peak(people)
-	report.PeakSessions, report.PeakSessionsAt = p.peak(sessions)
+	report.PeakUsers, report.PeakUsersAt = p.peak(&people)
+	report.PeakSessions, report.PeakSessionsAt = p.peak(&sessions)
 	return nil
 }
 
 // peak is the greatest number of intervals that hold one instant, and the first such;
 // nil without intervals.
-func (p Params) peak(list []interval) (uint64, *time.Time) {
-	depth, at := deepest(list)
+func (p Params) peak(list *overlaps) (uint64, *time.Time) {
+	depth, at := list.deepest()
 	if depth == 0 {
 		return 0, nil
 	}

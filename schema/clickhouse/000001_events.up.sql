@@ -57,7 +57,8 @@ ORDER BY (company_id, toDate(time), computer, time, user, type, logon_id, record
 SETTINGS {{.Durable}};
 
 -- What sessions are made of: people's presence (logon types 2, 10, 11, 12 and
--- those of agents that give none) and what a computer's power did to it, in
+-- those of agents that give none), the logons of type 7 and 13 by which Windows
+-- writes that a session was unlocked, and what a computer's power did to it, in
 -- the order in which sessions are put together. Computers' own rows have no user and so
 -- stand together at the front of each company. A row that is here twice is one
 -- row: sessions are a function of the set.
@@ -86,6 +87,7 @@ SELECT company_id, computer, user, logon_id, time, type, linked_logon_id, logon_
 FROM {{.Local "events"}}
 WHERE (account = 'user' AND logon_type IN (2, 10, 11, 12, 255)
        AND type IN ('logon', 'logoff', 'lock', 'unlock', 'disconnect', 'reconnect'))
+   OR (account = 'user' AND logon_type IN (7, 13) AND type IN ('logon', 'unlock'))
    OR type IN ('startup', 'shutdown', 'sleep', 'wake');
 {{if .Cluster}}
 CREATE TABLE IF NOT EXISTS {{.Table "events"}} {{.OnCluster}} AS {{.Local "events"}} ENGINE = {{.Distributed "events"}};
