@@ -1,5 +1,7 @@
 package query
 
+import "fmt"
+
 // schemaObject is a piece of JSON Schema, as OpenAPI 3.1 takes it.
 type schemaObject = map[string]any
 
@@ -17,4 +19,18 @@ func intSchemaDefault(low, high, def int64) schemaObject {
 
 func listSchema(values []string) schemaObject {
 	return schemaObject{"type": "array", "items": schemaObject{"type": "string", "enum": values}}
+}
+
+// listSchemaDefault adds what stands for the absent list: all, where nothing is set.
+func listSchemaDefault[T fmt.Stringer](values []string, standard []T) schemaObject {
+	names := []string{"all"}
+	if len(standard) > 0 {
+		names = nil
+	}
+	for _, v := range standard {
+		names = append(names, v.String())
+	}
+	out := listSchema(values)
+	out["default"] = names
+	return out
 }

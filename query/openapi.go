@@ -141,7 +141,7 @@ func (rt *route) operation(schemas schemaObject) Operation {
 	op.Responses = schemaObject{"200": schemaObject{"description": rt.summary, "content": content}}
 	for status, text := range map[string]string{
 		"400": "A parameter is wrong; field names it, errors lists all.", "401": "No key, or a bad one.", "403": "The key may not read.",
-		"404": "There is no such company, report or event, or it is not the caller's.", "413": "The parameters are too long.",
+		"404": "There is no such company, report or event, or it is not the caller's.", "413": "The parameters are too long.", "429": "Too many requests; send it again after Retry-After seconds.",
 		"500": "Our fault; request_id finds it in the log.", "503": "Try again after Retry-After seconds.",
 	} {
 		op.Responses[status] = ErrorResponse(text)

@@ -137,6 +137,38 @@ func checkParameters(t *testing.T, rt *route, operation map[string]any) {
 	}
 }
 
+// The documented default of a parameter is what its absence means, and every report may be
+// asked too often.
+func TestOpenAPIDefaults(t *testing.T) {
+	paths := openAPIDocument(t)["paths"].(map[string]any)
+	for _, rt := range allRoutes() {
+		operation := paths[rt.path].(map[string]any)["get"].(map[string]any)
+		if operation["responses"].(map[string]any)["429"] == nil {
+			t.Errorf("%s does not tell of 429", rt.path)
+		}
+		parameters, _ := operation["parameters"].([]any)
+		for _, raw := range parameters {
+			parameter := raw.(map[string]any)
+			name := fmt.Sprint(parameter["name"])
+			if name != "type" && name != "account" {
+				continue
+			}
+			var standard []string
+			for _, v := range parameter["schema"].(map[string]any)["default"].([]any) {
+				standard = append(standard, fmt.Sprint(v))
+			}
+			absent, err := ParseParams(rt.spec, testCompany, testNow, url.Values{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent, err := ParseParams(rt.spec, testCompany, testNow, url.Values{name: {strings.Join(standard, ",")}})
+			if err != nil || !slices.Equal(sent.Types, absent.Types) || !slices.Equal(sent.Accounts, absent.Accounts) {
+				t.Errorf("%s: %s=%v is not what its absence means: %v", rt.path, name, standard, err)
+			}
+		}
+	}
+}
+
 // Every reference leads somewhere.
 func TestOpenAPIReferences(t *testing.T) {
 	raw, err := OpenAPI()

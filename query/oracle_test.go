@@ -258,7 +258,9 @@ func wantCoverage(p Params, list []event.Event) CoverageRow {
 				row.Logons++
 			}
 		case event.Logoff:
-			row.Logoffs++
+			if isPresence(&e) {
+				row.Logoffs++
+			}
 		case event.Lock, event.Unlock:
 			row.Locks++
 		case event.ClockChanged:

@@ -83,11 +83,15 @@ func makeParams() []*paramDef {
 		},
 		{
 			Name: "type", Description: "Only these types of event; all means every type.", list: true,
-			schema: func(s *Spec) schemaObject { return listSchema(append([]string{"all"}, typeNames(s)...)) }, parse: parseTypes,
+			schema: func(s *Spec) schemaObject {
+				return listSchemaDefault(append([]string{"all"}, typeNames(s)...), s.DefaultTypes)
+			}, parse: parseTypes,
 		},
 		{
 			Name: "account", Description: "Only these kinds of account; all means every kind.", list: true,
-			schema: func(*Spec) schemaObject { return listSchema(append([]string{"all"}, accountNames()...)) }, parse: parseAccounts,
+			schema: func(s *Spec) schemaObject {
+				return listSchemaDefault(append([]string{"all"}, accountNames()...), s.DefaultAccounts)
+			}, parse: parseAccounts,
 		},
 		{
 			Name: "logon_type", Description: "Only these Windows logon types (2 interactive, 3 network, 10 remote interactive, …; none: events without one).", list: true,

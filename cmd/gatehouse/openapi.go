@@ -106,10 +106,22 @@ func intakeOperations() []query.Operation {
 func eventSchema() object {
 	properties := object{}
 	for f := range event.NumFields {
-		properties[f.String()] = object{"type": []string{"string", "number", "boolean", "null"}}
+		properties[f.String()] = eventValue("")
 	}
+	properties[event.FieldEventType.String()] = eventValue("What happened. Not needed with an EventID of Windows that tells it.")
+	properties[event.FieldUserName.String()] = eventValue("Who. Not needed for what befalls a computer, with an EventID (Windows has records without a name), and beside a SID.")
+	properties["IPAddress"] = eventValue("Another name of LocalIP.")
 	return object{
-		"type": "object", "required": []string{"EventType", "UserName", "ComputerName", "Timestamp"},
+		"type": "object", "required": []string{"ComputerName", "Timestamp"},
+		"anyOf":      []object{{"required": []string{"EventType"}}, {"required": []string{"EventID"}}},
 		"properties": properties, "additionalProperties": true,
 	}
+}
+
+func eventValue(description string) object {
+	out := object{"type": []string{"string", "number", "boolean", "null"}}
+	if description != "" {
+		out["description"] = description
+	}
+	return out
 }

@@ -3,12 +3,16 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/mux"
 
+	"gatehouse/event"
 	"gatehouse/query"
 )
 
@@ -102,6 +106,46 @@ func TestUnknownPaths(t *testing.T) {
 		if err != nil || resp.StatusCode != want.status || body.Status != "error" || body.Message == "" || body.RequestID == "" ||
 			body.RequestID != resp.Header.Get("X-Request-Id") || resp.Header.Get("Allow") != want.allow {
 			t.Errorf("%s %s: %d %+v %v, allow %q", want.method, want.path, resp.StatusCode, body, err, resp.Header.Get("Allow"))
+		}
+	}
+}
+
+// What the description of an event calls required is refused when it is missing, and
+// nothing else is; each name that it lists is read.
+func TestDescriptionOfAnEvent(t *testing.T) {
+	schema := eventSchema()
+	for name := range schema["properties"].(object) {
+		if _, ok := event.FieldByName(name); !ok {
+			t.Errorf("%s is documented and not read", name)
+		}
+	}
+	parse := func(values map[string]string) error {
+		var f event.Fields
+		for name, value := range values {
+			id, ok := event.FieldByName(name)
+			if !ok {
+				t.Fatal(name)
+			}
+			f[id] = []byte(value)
+		}
+		_, err := f.Parse(&event.ParseOptions{Now: time.Now(), Location: time.UTC, CompanyID: 1})
+		return err
+	}
+	for _, choice := range schema["anyOf"].([]object) {
+		need := slices.Concat(schema["required"].([]string), choice["required"].([]string))
+		values := map[string]string{}
+		for _, name := range need {
+			values[name] = map[string]string{"ComputerName": "PC", "Timestamp": "2025-05-25T14:30:00Z", "EventType": "startup", "EventID": "4624"}[name]
+		}
+		if err := parse(values); err != nil {
+			t.Errorf("with %v: %v", need, err)
+		}
+		for _, name := range need {
+			less := maps.Clone(values)
+			delete(less, name)
+			if parse(less) == nil {
+				t.Errorf("%v was taken", less)
+			}
 		}
 	}
 }

@@ -31,7 +31,8 @@ and unlock, work on a terminal server, have a second machine, mistype passwords,
 log off; laptops crash; servers, services and computer accounts make their noise; now and
 then somebody sprays passwords. Some events come late, some twice, some from old agents.
 
-The same --seed gives the same events. Memory follows the number of people, not the
+The same --seed and --from give the same events; without --from the days end today, and the
+summary says from which day they were. Memory follows the number of people, not the
 number of events.
 
 Without --out events go to the server of the data directory (or to --url). Companies that
@@ -71,7 +72,7 @@ func newSimulateCommand(c *cli) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.simulate(cmd, &f) },
 	}
 	fl := cmd.Flags()
-	fl.Uint64Var(&f.cfg.Seed, "seed", 1, "the same seed gives the same events")
+	fl.Uint64Var(&f.cfg.Seed, "seed", 1, "the same seed, with the same --from, gives the same events")
 	fl.IntVar(&f.cfg.Companies, "companies", 0, fmt.Sprintf("how many companies (default %d, or as many as --name is given)", simulate.DefaultCompanies))
 	fl.StringArrayVar(&f.cfg.Names, "name", nil, "name of a company; may be given several times")
 	fl.StringArrayVar(&f.cfg.Zones, "timezone", nil, "IANA time zone of the companies, in turn; may be given several times (default a mixture)")
@@ -149,7 +150,7 @@ func (c *cli) simulate(cmd *cobra.Command, f *simulateFlags) error {
 	if f.out == "-" {
 		summary = cmd.ErrOrStderr()
 	}
-	return printSimulated(summary, &out, f.asJSON, f.out == "")
+	return printSimulated(summary, sim.Config(), &out, f.asJSON, f.out == "")
 }
 
 func simulateToFile(cmd *cobra.Command, sim *simulate.Simulation, path string, o simulate.Options) (_ simulate.Outcome, err error) {
@@ -254,7 +255,7 @@ func simulateProgress(w io.Writer, total int64, quiet bool) (func(int64), func()
 	return func(n int64) { _ = bar.Add64(n) }, func() { _ = bar.Finish() } // a bar that cannot be drawn is no reason to stop
 }
 
-func printSimulated(w io.Writer, out *simulate.Outcome, asJSON, sent bool) error {
+func printSimulated(w io.Writer, cfg simulate.Config, out *simulate.Outcome, asJSON, sent bool) error {
 	perSecond := float64(out.Events) / max(out.Elapsed.Seconds(), 1e-9)
 	types := map[string]int64{}
 	for _, t := range event.Types() {
@@ -265,6 +266,7 @@ func printSimulated(w io.Writer, out *simulate.Outcome, asJSON, sent bool) error
 	if asJSON {
 		v := map[string]any{
 			"events": out.Events, "distinct": out.Distinct(), "repeated": out.Repeated, "late": out.Late, "types": types,
+			"seed": cfg.Seed, "from": cfg.From.Format(time.DateOnly), "days": cfg.Days,
 			"first": time.UnixMilli(out.First).UTC(), "last": time.UnixMilli(out.Last).UTC(),
 			"seconds": out.Elapsed.Seconds(), "events_per_second": perSecond,
 		}
@@ -286,6 +288,11 @@ func printSimulated(w io.Writer, out *simulate.Outcome, asJSON, sent bool) error
 	fmt.Fprintf(&b, "\n%d events (%d different, %d delivered twice, %d late), %s to %s, in %s: %.0f events/s\n",
 		out.Events, out.Distinct(), out.Repeated, out.Late, time.UnixMilli(out.First).UTC().Format(time.DateOnly),
 		time.UnixMilli(out.Last).UTC().Format(time.DateOnly), out.Elapsed.Round(time.Millisecond), perSecond)
+	fmt.Fprintf(&b, "the same days again: --seed %d --from %s", cfg.Seed, cfg.From.Format(time.DateOnly))
+	if cfg.Days > 0 {
+		fmt.Fprintf(&b, " --days %d", cfg.Days)
+	}
+	b.WriteByte('\n')
 	if sent {
 		fmt.Fprintf(&b, "the server answered: %d accepted, %d known already, %d rejected\n", out.Accepted, out.Duplicate, out.Rejected)
 	}
