@@ -57,6 +57,9 @@ type Session struct {
 	EndReason     string     `json:"end_reason"`      // logoff, shutdown, startup, superseded, max_session, open
 	EndConfidence string     `json:"end_confidence"`  // logged, inferred, open
 	EventsURL     string     `json:"events_url"`      // the raw events behind it
+
+	// The computer's shutdown or startup that ended it, where one did.
+	EndedByURL string `json:"ended_by_url,omitempty"`
 }
 
 // SessionsReport lists sessions in the order of their start.
@@ -76,7 +79,7 @@ func (r *Reports) Sessions(ctx context.Context, c Company, p Params) (*SessionsR
 	}
 	sites := r.siteLabels(ctx, c)
 	for _, s := range spans {
-		out.Rows = append(out.Rows, s.row(p.Zone(), sites))
+		out.Rows = append(out.Rows, s.row(c, p.Zone(), sites))
 	}
 	out.NextCursor = next
 	return out, nil
@@ -110,7 +113,7 @@ func (r *Reports) SignedIn(ctx context.Context, c Company, p Params) (*SignedInR
 	}
 	sites := r.siteLabels(ctx, c)
 	for _, s := range spans {
-		row := s.row(p.Zone(), sites)
+		row := s.row(c, p.Zone(), sites)
 		row.State = "active"
 		if s.pausedAt(instant) {
 			row.State = "paused"
@@ -154,13 +157,16 @@ func (r *Reports) pageOfSessions(ctx context.Context, c Company, p Params, now i
 }
 
 // row is the session as it is shown.
-func (s *span) row(zone *time.Location, sites map[uint32]string) Session {
+func (s *span) row(c Company, zone *time.Location, sites map[uint32]string) Session {
 	active := s.activeMS()
 	out := Session{
 		User: s.userName, Computer: s.computerName, SiteID: s.site, Site: sites[s.site], Elevated: s.elevated,
 		Start: time.UnixMilli(s.start).In(zone), ActiveSeconds: seconds(active), PausedSeconds: seconds(s.until - s.start - active),
 		OpenedBy: "unlock", EndReason: s.reason, EndConfidence: s.confidence,
-		EventsURL: eventsURL(s.user, s.computer, s.start, s.until),
+		EventsURL: eventsURL(c, s.start, s.until, url.Values{"user": {s.user}, "computer": {s.computer}}),
+	}
+	if s.reason == "shutdown" || s.reason == "startup" {
+		out.EndedByURL = eventsURL(c, s.told, s.told, url.Values{"computer": {s.computer}, "type": {s.reason}})
 	}
 	if s.logonID != 0 {
 		hex := "0x" + strconv.FormatUint(s.logonID, 16)
@@ -374,11 +380,10 @@ func (a args) only(names ...string) args {
 // seconds of milliseconds.
 func seconds(ms int64) float64 { return float64(ms) / 1000 }
 
-// eventsURL is the search for the events of a person at a computer in [from, to].
-func eventsURL(user, computer string, from, to int64) string {
-	return "/api/v1/events?" + url.Values{
-		"user": {event.Fold(user)}, "computer": {event.Fold(computer)},
-		"from": {time.UnixMilli(from).UTC().Format(time.RFC3339Nano)},
-		"to":   {time.UnixMilli(to + 1).UTC().Format(time.RFC3339Nano)},
-	}.Encode()
+// eventsURL is the search for a company's events in [from, to] that match.
+func eventsURL(c Company, from, to int64, match url.Values) string {
+	match.Set("company", strconv.FormatUint(uint64(c.ID), 10))
+	match.Set("from", time.UnixMilli(from).UTC().Format(time.RFC3339Nano))
+	match.Set("to", time.UnixMilli(to+1).UTC().Format(time.RFC3339Nano))
+	return "/api/v1/events?" + match.Encode()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"reflect"
 	"slices"
 	"testing"
@@ -60,6 +61,7 @@ func TestPresenceUntilTheNextEnd(t *testing.T) {
 	}
 	var got []string
 	for _, s := range sessions.Rows {
+		checkLinks(t, r, c, &s)
 		got = append(got, fmt.Sprintf("%s %s..%s %s %s, active %v h", s.Computer, s.Start.Format("Mon 15:04"), s.End.Format("Mon 15:04"), s.EndReason, s.EndConfidence, s.ActiveSeconds/3600))
 	}
 	slices.Sort(got)
@@ -72,6 +74,40 @@ func TestPresenceUntilTheNextEnd(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Fatalf("got  %q\nwant %q", got, want)
+	}
+}
+
+// checkLinks follows a session's links: to the person's events, and to the one of the
+// computer that ended it.
+func checkLinks(t *testing.T, r *Reports, c Company, s *Session) {
+	t.Helper()
+	search := func(link string) (out []string) {
+		u, err := url.Parse(link)
+		if err != nil || u.Path != "/api/v1/events" || u.Query().Get("company") != fmt.Sprint(c.ID) {
+			t.Fatal(link, err)
+		}
+		found, err := r.Search(context.Background(), c, parse(t, SearchSpec, c, u.Query()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range found.Rows {
+			if e.Computer != s.Computer {
+				t.Errorf("%s finds events of %s", link, e.Computer)
+			}
+			out = append(out, e.Type)
+		}
+		return out
+	}
+	if behind := search(s.EventsURL); len(behind) == 0 || behind[len(behind)-1] != s.OpenedBy {
+		t.Errorf("behind the session of %s: %v", s.Computer, behind)
+	}
+	byPower := s.EndReason == "shutdown" || s.EndReason == "startup"
+	if byPower != (s.EndedByURL != "") {
+		t.Errorf("%s ended by %s: %q", s.Computer, s.EndReason, s.EndedByURL)
+	} else if byPower {
+		if ended := search(s.EndedByURL); !slices.Equal(ended, []string{s.EndReason}) {
+			t.Errorf("what ended the session of %s: %v", s.Computer, ended)
+		}
 	}
 }
 

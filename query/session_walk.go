@@ -87,6 +87,7 @@ type span struct {
 	signedIn               bool // opened by a logon, not by an unlock
 	elevated               bool
 	start, until           int64 // until is the end, or now while open
+	told                   int64 // when the event came that ended it
 	active                 []interval
 	reason, confidence     string
 }
@@ -421,6 +422,7 @@ func (w *walker) segment(user, computer string, key *track, seg []mark, next int
 			site: opener.site(), logonType: opener.logonType(),
 			signedIn: opener.rank() == rankLogon, start: opener.time(), reason: reason, confidence: "inferred",
 		}
+		s.told = told
 		proof, most, upTo := w.proven(seg, open)
 		ended := closed
 		if upTo < len(seg) || told-proof > SessionLookaround.Milliseconds() {

@@ -95,10 +95,11 @@ const tables = (() => {
 
   // ---- tables ----
 
-  // columnsOf are the columns that tell something, in the order in which they are read.
+  // columnsOf are the columns that tell something, in the order in which they are read. The address of what ended a
+  // session is for programs: its end and reason stand in the row.
   function columnsOf(rows, kind) {
     const names = [];
-    for (const row of rows) for (const name of Object.keys(row)) if (!names.includes(name)) names.push(name);
+    for (const row of rows) for (const name of Object.keys(row)) if (!names.includes(name) && name !== "ended_by_url") names.push(name);
     const told = names.filter((name) => rows.some((row) => text(name, row[name]) !== "")
       && !(TWICE[name] && rows.every((row) => row[TWICE[name]]))
       && !(OF_GROUP[name] && rows.every((row) => row[OF_GROUP[name]] && row[name] === 1) && kind !== "bursts")

@@ -346,7 +346,7 @@
     if (url.origin !== location.origin || url.pathname !== EVENTS) return "";
     const button = el("button", { type: "button", text: "Events", "aria-label": "Events of " + (row.user || "this session") + " at " + (row.computer || "") });
     button.addEventListener("click", () => {
-      const params = Object.fromEntries(url.searchParams);
+      const { company, ...params } = Object.fromEntries(url.searchParams); // the company is the one shown
       if (state.shown.request.params.tz) params.tz = state.shown.request.params.tz;
       show({ path: EVENTS, params: { ...params, type: "all", account: "all" }, company: state.shown.request.company }, { keepOld: true });
     });
