@@ -165,6 +165,14 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 			seen[id] = true
 			out = append(out, e)
 		}
+		if e.RecordID == 0 && t.between(0, 3) == 0 { // records without an id, alike in all but their content
+			twin := e
+			twin.ContentHash = t.rnd.Uint64()
+			if id := twin.ID(); !seen[id] {
+				seen[id] = true
+				out = append(out, twin)
+			}
+		}
 		if e.SID != "" && t.coin() { // as Winlogon tells it
 			again := e
 			again.User, again.LogonID, again.LogonType, again.LinkedLogonID, again.Elevated = e.SID, 0, event.LogonTypeNone, 0, false
@@ -252,6 +260,9 @@ func genRange(t *draw, v url.Values, events []event.Event) {
 	step := oneOf(t, []time.Duration{time.Hour, 15 * time.Minute, time.Second, time.Millisecond})
 	from := base.Add(-time.Duration(t.between(0, 60*3600_000)) * time.Millisecond).Truncate(step)
 	to := base.Add(time.Duration(t.between(1, 60*3600_000)) * time.Millisecond).Truncate(step)
+	if t.between(0, 5) == 0 { // a year and more: what is looked for newest first lies far back
+		from, to = from.AddDate(0, 0, -t.between(0, 400)), to.AddDate(0, 0, t.between(300, 700))
+	}
 	if !from.Before(to) {
 		to = from.Add(step)
 	}

@@ -373,7 +373,7 @@ func TestOracleSearch(t *testing.T) {
 		want := chosen(p, events)
 		slices.SortFunc(want, func(a, b event.Event) int {
 			return -cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(event.Fold(a.Computer), event.Fold(b.Computer)), cmp.Compare(event.Fold(a.User), event.Fold(b.User)),
-				cmp.Compare(a.Type, b.Type), cmp.Compare(a.LogonID, b.LogonID), cmp.Compare(a.RecordID, b.RecordID), cmp.Compare(a.EventID, b.EventID))
+				cmp.Compare(a.Type, b.Type), cmp.Compare(a.LogonID, b.LogonID), cmp.Compare(a.RecordID, b.RecordID), cmp.Compare(a.EventID, b.EventID), cmp.Compare(a.ContentHash, b.ContentHash))
 		})
 		var got []EventRow
 		for pages := 0; ; pages++ {
