@@ -88,8 +88,8 @@ type reading struct {
 // byteOrderMark is what some programs write before UTF-8.
 const byteOrderMark = "\xef\xbb\xbf"
 
-// readPlainly reads one event with encoding/json and event.Fields: the oracle
-// for what the server may take. Members of the same field twice, and text that is not
+// readPlainly reads one event with encoding/json and event.Fields, held to a second
+// reader of values (fuzz_values.go): the oracle for what the server may take. Members of the same field twice, and text that is not
 // UTF-8, are read differently by honest readers: then it is not sure.
 func readPlainly(body []byte, o *event.ParseOptions) reading {
 	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
@@ -146,7 +146,8 @@ func readPlainly(body []byte, o *event.ParseOptions) reading {
 		return reading{sure: sure}
 	}
 	e, err := f.Parse(o)
-	if err != nil {
+	e, valid := secondReading(&f, e, err == nil)
+	if !valid {
 		return reading{sure: sure}
 	}
 	// A minute of tolerance around "a day in the future": the clocks of this reader and the server differ.

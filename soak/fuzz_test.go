@@ -214,3 +214,64 @@ func TestPlainReader(t *testing.T) {
 		t.Error("two values of one field, and the reader is sure")
 	}
 }
+
+// TestSecondReader holds package event and the second reader to a table, and to each other.
+func TestSecondReader(t *testing.T) {
+	o := &event.ParseOptions{Now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Location: time.UTC, CompanyID: 1}
+	sound := map[event.FieldID]string{
+		event.FieldEventType: "Logon", event.FieldUserName: "ann", event.FieldComputerName: "pc", event.FieldTimestamp: "2025-05-25T14:30:00Z",
+	}
+	for _, tc := range []struct {
+		field event.FieldID
+		value string
+		taken bool
+		time  int64
+	}{
+		{event.FieldTimestamp, "2025-05-25T14:30:00Z", true, 1748183400000},
+		{event.FieldTimestamp, "2025-05-25T14:30:00.1239+01:00", true, 1748179800123},
+		{event.FieldTimestamp, "2024-02-29T23:59:59-00:30", true, 1709252999000},
+		{event.FieldTimestamp, "2000-02-29T00:00:00Z", true, 951782400000},
+		{event.FieldTimestamp, "2025-02-30T00:00:00Z", false, 0},
+		{event.FieldTimestamp, "2025-02-29T00:00:00Z", false, 0},
+		{event.FieldTimestamp, "2025-04-31T00:00:00Z", false, 0},
+		{event.FieldTimestamp, "2025-13-01T00:00:00Z", false, 0},
+		{event.FieldTimestamp, "2025-00-01T00:00:00Z", false, 0},
+		{event.FieldTimestamp, "2025-01-00T00:00:00Z", false, 0},
+		{event.FieldTimestamp, "2025-01-01T24:00:00Z", false, 0},
+		{event.FieldTimestamp, "2025-01-01T00:60:00Z", false, 0},
+		{event.FieldTimestamp, "2025-01-01T00:00:61Z", false, 0},
+		{event.FieldLogonType, "10", true, 0},
+		{event.FieldLogonType, "254", true, 0},
+		{event.FieldLogonType, "255", false, 0},
+		{event.FieldLogonType, "1.5", false, 0},
+		{event.FieldEventID, "65536", false, 0},
+		{event.FieldStatus, "0xC000006A", true, 0},
+		{event.FieldStatus, "4294967296", false, 0},
+		{event.FieldStatus, "0x100000000", false, 0},
+		{event.FieldLogonID, "18446744073709551615", true, 0},
+		{event.FieldLogonID, "18446744073709551616", false, 0},
+		{event.FieldRecordID, "1,000", false, 0},
+		{event.FieldEventType, "Sign-In", true, 0},
+		{event.FieldEventType, "Logon!", false, 0},
+		{event.FieldEventType, "4624x", false, 0},
+	} {
+		var f event.Fields
+		for id, value := range sound {
+			f[id] = []byte(value)
+		}
+		f[tc.field] = []byte(tc.value)
+		e, err := f.Parse(o)
+		second, mayBe := secondReading(&f, e, true)
+		if (err == nil) != tc.taken || mayBe != tc.taken {
+			t.Errorf("%s %q: taken %v, by the second reader %v, want %v", tc.field, tc.value, err == nil, mayBe, tc.taken)
+		}
+		if tc.time != 0 && (e.Time != tc.time || second.Time != tc.time) {
+			t.Errorf("%q: %d, by the second reader %d, want %d", tc.value, e.Time, second.Time, tc.time)
+		}
+	}
+	for text, want := range documentedTypes {
+		if got, ok := event.ParseType(text); !ok || got != want {
+			t.Errorf("%s: %v %v", text, got, ok)
+		}
+	}
+}
