@@ -18,7 +18,7 @@ import (
 // manySessions are more than a page of sessions holds before it drops some, of people who
 // come and go at the same instants.
 func manySessions(c Company, start time.Time) (out []event.Event) {
-	r := rand.New(rand.NewPCG(3, 31)) //nolint:gosec // chance that can be repeated
+	r := rand.New(rand.NewPCG(3, 31))
 	for person := range 60 {
 		for day := range 25 {
 			e := event.Event{

@@ -203,7 +203,7 @@ func TestDaysDoNotDependOnTheRange(t *testing.T) {
 	for n, longest := range []time.Duration{24 * time.Hour, 90 * time.Minute, 31 * 24 * time.Hour} {
 		c := newCompany("Europe/Berlin")
 		c.MaxSession = longest
-		rnd := rand.New(rand.NewPCG(uint64(n), 31)) //nolint:gosec // chance that can be repeated
+		rnd := rand.New(rand.NewPCG(uint64(n), 31))
 		var events []event.Event
 		for h := range 100 {
 			events = append(events, phaseHistory(rnd, c, h, start)...)

@@ -58,7 +58,7 @@ func crash(seen, startup int64) mark {
 }
 
 // startedAt is the startup that tells of a crash.
-func (m mark) startedAt() int64 { return int64(m.tag >> 1) } //nolint:gosec // what crash put there
+func (m mark) startedAt() int64 { return int64(m.tag >> 1) }
 
 func (m mark) site() uint32     { return uint32(m.tag >> 9) } //nolint:gosec // a tag holds 32 bits of site
 func (m mark) logonType() uint8 { return uint8(m.tag >> 1) }  //nolint:gosec // the lower 8 are meant
