@@ -252,17 +252,20 @@ func (e *Engine) probe(ctx context.Context, pid int, up chan<- Fence) {
 // childError turns the child's end into an error that says what to do.
 func childError(dir string, err error, tail *lastWords) error {
 	text := tail.String()
-	code := 0 // whoever runs Main ends with ExitCode
+	last := tail.last()
+	code := 0
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		code = exit.ExitCode()
 	}
+	// Gatehouse's own binary ends with ExitCode's status. The words count for a main that
+	// wraps Main and ends with a status of its own, and for the library, which ends as it likes.
 	switch {
-	case code == exitDirInUse:
+	case code == exitDirInUse, strings.Contains(last, ErrDirInUse.Error()):
 		return dirInUse(dir)
-	case code == exitLibrary:
-		return fmt.Errorf("%w: %s", ErrLibraryMissing, tail.last())
-	case code == exitDiskFull, isDiskFull(text): // the library gives up on its own, too
+	case code == exitLibrary, strings.Contains(last, ErrLibraryMissing.Error()):
+		return fmt.Errorf("%w: %s", ErrLibraryMissing, last)
+	case code == exitDiskFull, strings.Contains(last, ErrDiskFull.Error()), isDiskFull(text):
 		return fmt.Errorf("%w: %s: free some space; the engine starts again by itself", ErrDiskFull, dir)
 	}
 	if err == nil {

@@ -92,7 +92,7 @@ func highestHeap(f func()) int64 {
 	f()
 	close(done)
 	<-watched
-	return int64(highest) - int64(before) //nolint:gosec // sizes of memory
+	return int64(highest) - int64(before)
 }
 
 // Small requests whose events are large take no more memory together than the budget, and hear what to do.

@@ -34,7 +34,7 @@ func TestEngineExitStatus(t *testing.T) {
 		{engine.ErrDirInUse, []string{"--dir=" + dir}, ""},
 		{engine.ErrLibraryMissing, []string{"--dir=" + filepath.Join(t.TempDir(), "e")}, engine.LibraryEnv + "=/nowhere/libchdb.so"},
 	} {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"engine"}, c.args...)...) //nolint:gosec // the test itself, see TestMain
+		cmd := exec.CommandContext(t.Context(), os.Args[0], append([]string{"engine"}, c.args...)...)
 		cmd.Env = append(os.Environ(), c.env)
 		out, err := cmd.CombinedOutput()
 		var exit *exec.ExitError
