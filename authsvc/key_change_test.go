@@ -176,7 +176,7 @@ func TestKeyScopesOfTokens(t *testing.T) {
 		ctx, s := t.Context(), open()
 		c := mustCompany(t, s, "One")
 		k, _ := mustKey(t, s, c.ID, authsvc.ScopeSQL)
-		boss := personIn(t, s, authsvc.RoleGlobalAdmin, nil)
+		boss := as(t, s, mustPerson(t, s, "boss", authsvc.RoleGlobalAdmin))
 		boss.Scopes = authsvc.ScopeManage | authsvc.ScopeRead
 		if _, _, err := s.CreateKey(ctx, boss, c.ID, authsvc.NewKey{Scopes: authsvc.ScopeRead | authsvc.ScopeSQL}); event.ErrorCode(err) != event.CodeForbidden {
 			t.Errorf("create: %v", err)
