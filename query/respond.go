@@ -45,7 +45,7 @@ func encodeJSON(answer any) ([]byte, error) {
 func writeJSON(w http.ResponseWriter, status int, body []byte) error {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
-	_, err := w.Write(body) //nolint:gosec // JSON, said to be that, with nosniff
+	_, err := w.Write(body) //nolint:gosec // JSON, and said to be that
 	return err
 }
 
@@ -140,7 +140,7 @@ func writeAnswer(w http.ResponseWriter, name string, format Format, answer any) 
 	if next := reflect.Indirect(reflect.ValueOf(answer)).FieldByName("NextCursor"); next.IsValid() && next.String() != "" {
 		h.Set("X-Next-Cursor", next.String())
 	}
-	_, err = w.Write(body) //nolint:gosec // a CSV to be saved, said to be that, with nosniff
+	_, err = w.Write(body) //nolint:gosec // a CSV to be saved, and said to be that
 	return true, err
 }
 

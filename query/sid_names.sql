@@ -14,10 +14,14 @@ FROM (
 GLOBAL INNER JOIN (
     SELECT sid, groupArray(computer) AS computers, groupArray(latest) AS names, length(arrayDistinct(arrayMap(n -> n.1, names))) AS different
     FROM (
-        SELECT lower(sid) AS sid, toString(computer) AS computer, argMax((toString(user), toString(user_name)), (time, user, user_name)) AS latest
-        FROM presence
-        WHERE company_id = {company:UInt32} AND sid != '' AND user != '' AND user NOT LIKE 's-1-%'
-          AND lower(presence.sid) IN (SELECT user FROM presence WHERE company_id = {company:UInt32} AND user LIKE 's-1-%')
+        SELECT lower(sid) AS sid, toString(computer) AS computer, argMax((toString(user), toString(shown)), (last, user)) AS latest
+        FROM ( -- few rows, before anything is done with texts
+            SELECT sid, computer, user, max(time) AS last, max(user_name) AS shown
+            FROM presence
+            WHERE company_id = {company:UInt32} AND sid != '' AND user != '' AND user NOT LIKE 's-1-%'
+              AND lower(presence.sid) IN (SELECT user FROM presence WHERE company_id = {company:UInt32} AND user LIKE 's-1-%')
+            GROUP BY sid, computer, user
+        )
         GROUP BY sid, computer
     )
     GROUP BY sid
