@@ -79,7 +79,7 @@ func (in *Intake) tell(r *http.Request, rt route, p *Principal, status int, err 
 	if kind == "" {
 		return // input that is merely wrong is counted, and told to its sender
 	}
-	in.refused.Note(r.Context(), kind, "a request was refused", slog.String("route", rt.String()), slog.Int("status", status), slog.String("path", r.URL.Path),
+	in.refused.Note(r.Context(), kind, slog.String("route", rt.String()), slog.Int("status", status), slog.String("path", r.URL.Path),
 		slog.Uint64("company", uint64(p.CompanyID)), slog.Uint64("site", uint64(p.SiteID)), slog.Any("error", err))
 }
 

@@ -31,7 +31,7 @@ func (g *Guard) Check(ctx context.Context, kind, value string, rate Rate) (Resul
 	}
 	if !r.Allowed {
 		// By whom, says the request's context; the value that was counted is not logged, as it may be a name or a credential.
-		g.refused.Note(ctx, kind, "a rate limit was exceeded", slog.String("limit", kind))
+		g.refused.Note(ctx, kind, slog.String("limit", kind))
 		return r, Refuse(r)
 	}
 	return r, nil

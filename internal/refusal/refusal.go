@@ -38,18 +38,18 @@ func New(log *slog.Logger, now func() time.Time) *Log {
 
 // Note tells of one refusal. kind is one of a few names of the program's own; by whom and from where says the context (package logctx). No
 // attribute may hold what was given as a credential.
-func (l *Log) Note(ctx context.Context, kind, message string, attrs ...slog.Attr) {
+func (l *Log) Note(ctx context.Context, kind string, attrs ...slog.Attr) {
 	between, due := l.due(kind)
 	if !due {
 		return
 	}
 	attrs = append([]slog.Attr{slog.String(Attribute, kind)}, attrs...)
-	l.log.LogAttrs(ctx, slog.LevelWarn, message, append(attrs, slog.Int("others_since_the_last", between))...)
+	l.log.LogAttrs(ctx, slog.LevelWarn, "a request was refused", append(attrs, slog.Int("others_since_the_last", between))...)
 }
 
 // Request tells of a request that was refused, and why: in words that its sender may read too.
 func (l *Log) Request(r *http.Request, kind, reason string) {
-	l.Note(r.Context(), kind, "a request was refused", slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("reason", reason))
+	l.Note(r.Context(), kind, slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("reason", reason))
 }
 
 func (l *Log) due(name string) (between int, due bool) {
