@@ -146,7 +146,7 @@ func fail(err error, doing string) error {
 
 // hidden marks an answer that keeps something from the caller, for the log: to the caller it is the answer of what is not there.
 func hidden(none *event.Error) *event.Error {
-	none.Cause = event.ErrHidden
+	none.Hidden = true
 	return none
 }
 

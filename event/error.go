@@ -53,6 +53,9 @@ type Error struct {
 	Field   string // the input that was wrong, "" when it is not one input
 	Message string // what was wrong and what to do, safe for the caller
 	Cause   error  // never shown
+	// Hidden marks a CodeNotFound that stands for something of which the caller may not know. The log tells it apart from a slip; the error's words
+	// are the same for both.
+	Hidden bool
 }
 
 // Error gives the message, then the cause: for logs, not for callers.
@@ -85,16 +88,13 @@ func Wrap(code Code, cause error, message string) *Error {
 	return &Error{Code: code, Message: message, Cause: cause}
 }
 
-// ErrHidden is the cause of a CodeNotFound that stands for something that exists, or may, and of which the caller may not know. The log tells it
-// apart from a slip; the answer is the same for both.
-var ErrHidden = errors.New("not for the caller to know of")
-
 // Refusal is what kind of refusal an error is, for logs: empty where nobody was kept from anything.
 func Refusal(err error) string {
+	var e *Error
 	switch code := ErrorCode(err); {
 	case code == CodeUnauthorized || code == CodeForbidden || code == CodeRateLimited:
 		return string(code)
-	case code == CodeNotFound && errors.Is(err, ErrHidden):
+	case code == CodeNotFound && errors.As(err, &e) && e.Hidden:
 		return "hidden"
 	}
 	return ""
