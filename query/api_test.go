@@ -30,7 +30,8 @@ type testAPI struct {
 	events []event.Event // of one
 	log    bytes.Buffer
 
-	exports exports // of who reads one; nobody may take out what is of other
+	exports exports  // of who reads one
+	others  Exporter // of who reads other; nil: they may take nothing out
 }
 
 // exports keeps what was taken out.
@@ -67,7 +68,7 @@ func newTestAPI(t *testing.T) *testAPI {
 		case a.one.Name:
 			return Caller{a.one, &a.exports}, nil
 		case a.other.Name:
-			return Caller{a.other, nil}, nil
+			return Caller{a.other, a.others}, nil
 		case "ingest":
 			return Caller{}, event.Errorf(event.CodeForbidden, "this API key may not read")
 		}
@@ -193,6 +194,7 @@ func without(body string) string {
 // What one company is told never holds anything of the other.
 func TestCompaniesSeeOnlyTheirOwn(t *testing.T) {
 	a := newTestAPI(t)
+	a.others = &exports{}
 	for _, path := range a.paths() {
 		query := "?from=2025-11-01&to=2025-11-20"
 		switch {

@@ -46,6 +46,7 @@ type Options struct {
 // Gatehouse's. It is safe for concurrent use.
 type Reports struct {
 	conn      driver.Conn
+	conns     slots
 	now       func() time.Time
 	timeout   time.Duration
 	siteNames func(ctx context.Context, company uint32) (map[uint32]string, error)
@@ -53,7 +54,11 @@ type Reports struct {
 
 // New makes Reports. It does not close conn.
 func New(conn driver.Conn, o Options) *Reports {
-	r := &Reports{conn: conn, now: o.Now, timeout: o.Timeout, siteNames: o.SiteNames}
+	connections := 1
+	if conn != nil { // it may be nil where no report is run
+		connections = conn.Stats().MaxOpenConns
+	}
+	r := &Reports{conn: conn, conns: newSlots(connections), now: o.Now, timeout: o.Timeout, siteNames: o.SiteNames}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -93,6 +98,11 @@ func (r *Reports) query(ctx context.Context, sql string, a args, scan func(rows 
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
+	ctx, release, err := r.conns.take(ctx, 1)
+	if err != nil {
+		return queryError(ctx, err)
+	}
+	defer release()
 	rows, err := r.conn.Query(clickhouse.Context(ctx, clickhouse.WithParameters(bound)), sql)
 	if err != nil {
 		return queryError(ctx, err)

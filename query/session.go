@@ -3,13 +3,16 @@ package query
 import (
 	"context"
 	_ "embed" // the statements
+	"encoding/binary"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/sync/errgroup"
 
 	"gatehouse/event"
 )
@@ -215,12 +218,6 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 		return visitor.session(s)
 	}}
 	a := sessionArgs(c, p)
-	// The small questions are asked first, not beside the large one: whoever holds a connection and waits for a second
-	// stops everybody, once there are as many of them as connections.
-	var err error
-	if w.lastSeen, err = r.lastSeen(ctx, a); err != nil {
-		return err
-	}
 	people, err := r.namesOfSIDs(ctx, a)
 	if err != nil {
 		return err
@@ -228,6 +225,26 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 	alone, err := r.tracksOfSIDs(ctx, a, p.User, people)
 	if err != nil {
 		return err
+	}
+	ctx, release, err := r.conns.take(ctx, min(2, r.conns.most))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	// When computers were last seen is asked beside the tracks, and needed before the first of them.
+	var beside errgroup.Group
+	beside.Go(func() (err error) {
+		w.lastSeen, err = r.lastSeen(ctx, a)
+		return err
+	})
+	seen := sync.OnceValue(beside.Wait)
+	defer func() {
+		cancel()
+		_ = seen() // told already, or of no interest after another error
+		release()
+	}()
+	if r.conns.most < 2 {
+		_ = seen() // it is asked for its error below
 	}
 	var at visit
 	var tracks []track
@@ -237,6 +254,9 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 	}
 	lone := func(v visit) error { return visitor.person(w, v, nil, alone.take(v)) }
 	err = r.eachTrack(ctx, "({user:String} = '' OR user = {user:String} OR user = '')", a.only("company", "lo", "hi", "computer", "user"), func(user, computer string, t *track) error {
+		if err := seen(); err != nil {
+			return err
+		}
 		if user == "" {
 			for i := range t.marks {
 				t.marks[i].tag = 0
@@ -262,6 +282,9 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 	if err != nil {
 		return err
 	}
+	if err := seen(); err != nil {
+		return err
+	}
 	if err := flush(); err != nil {
 		return err
 	}
@@ -273,20 +296,32 @@ const afterAllNames = "\xff"
 
 // eachTrack streams the tracks that session_tracks.sql gives of those users whom a condition names.
 func (r *Reports) eachTrack(ctx context.Context, whose string, a args, fn func(user, computer string, t *track) error) error {
-	return r.query(ctx, strings.ReplaceAll(sessionTracksSQL, "/*whose*/", whose), a, func(row driver.Rows) error {
+	var user, computer string
+	return r.rows(ctx, strings.ReplaceAll(sessionTracksSQL, "/*whose*/", whose), a, func(row *rowReader) error {
 		var t track
-		var user, computer string
-		var codes, linkedCodes []int64
-		var tags, linkedIDs []uint64
-		if err := row.Scan(&user, &computer, &t.id, &t.userName, &t.computerName, &codes, &tags, &linkedCodes, &linkedIDs); err != nil {
-			return err
+		user, computer = row.text(user), row.text(computer)
+		t.id = row.uint64()
+		t.userName, t.computerName = row.text(user), row.text(computer)
+		codes := row.numbers()
+		t.marks = make([]mark, len(codes)/8)
+		for i := range t.marks {
+			t.marks[i].code = int64(binary.LittleEndian.Uint64(codes[8*i:])) //nolint:gosec // an Int64
 		}
-		t.marks = make([]mark, len(codes))
-		for i := range codes {
-			t.marks[i] = mark{codes[i], tags[i]}
+		tags := row.numbers()
+		for i := range min(len(t.marks), len(tags)/8) {
+			t.marks[i].tag = binary.LittleEndian.Uint64(tags[8*i:])
 		}
-		for i := range linkedCodes {
-			t.linked = append(t.linked, linkedLogon{linkedCodes[i], t.id, linkedIDs[i]})
+		linked := row.numbers()
+		t.linked = make([]linkedLogon, len(linked)/8)
+		for i := range t.linked {
+			t.linked[i] = linkedLogon{code: int64(binary.LittleEndian.Uint64(linked[8*i:])), id: t.id} //nolint:gosec // an Int64
+		}
+		ids := row.numbers()
+		for i := range min(len(t.linked), len(ids)/8) {
+			t.linked[i].linked = binary.LittleEndian.Uint64(ids[8*i:])
+		}
+		if row.err != nil {
+			return nil // told by rows
 		}
 		return fn(user, computer, &t)
 	})

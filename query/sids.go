@@ -12,6 +12,9 @@ import (
 	"gatehouse/event"
 )
 
+//go:embed sids_alone.sql
+var sidsAloneSQL string
+
 //go:embed sid_names.sql
 var sidNamesSQL string
 
@@ -35,8 +38,14 @@ type sidPerson struct{ user, shown string } // the first folded
 // namesOfSIDs gives the names of those SIDs that stand alone in records of the time that
 // sessions look at. SIDs that nothing gives a name are not in it: they are people of that name.
 func (r *Reports) namesOfSIDs(ctx context.Context, a args) (map[sidAt]sidPerson, error) {
+	// Most companies have none. Those of the others are at one place in the table, and their names are not.
+	var alone uint8
+	err := r.query(ctx, sidsAloneSQL, a.only("company", "lo", "hi", "computer"), func(row driver.Rows) error { return row.Scan(&alone) })
+	if err != nil || alone == 0 {
+		return nil, err
+	}
 	var out map[sidAt]sidPerson
-	err := r.query(ctx, sidNamesSQL, a.only("company", "lo", "hi", "computer"), func(row driver.Rows) error {
+	err = r.query(ctx, sidNamesSQL, a.only("company", "lo", "hi", "computer"), func(row driver.Rows) error {
 		var at sidAt
 		var person sidPerson
 		if err := row.Scan(&at.computer, &at.sid, &person.user, &person.shown); err != nil {

@@ -1049,7 +1049,10 @@ func TestBodyAfterRightsAreGone(t *testing.T) {
 		for name, value := range map[string]string{"Authorization": "Bearer " + token, "Content-Type": "application/json", "Expect": "100-continue"} {
 			r.Header.Set(name, value)
 		}
-		resp := must(slow.Do(r))
+		resp, err := slow.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
 		text := must(io.ReadAll(resp.Body))
 		if err := resp.Body.Close(); err != nil {
 			t.Error(err)
