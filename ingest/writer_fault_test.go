@@ -95,9 +95,26 @@ func (c *faultyConn) InsertFormat(ctx context.Context, format, query string, dat
 	case "insert: cancelled": // the client gives up while the server works
 		ctx, cancel := context.WithTimeout(ctx, time.Duration(c.number(int(20*time.Millisecond))))
 		defer cancel()
-		return errors.Join(errInjected, c.Conn.InsertFormat(ctx, format, query, data))
+		err := c.Conn.InsertFormat(ctx, format, query, data)
+		c.late.Add(1)
+		go c.untilOver()
+		return errors.Join(errInjected, err)
 	}
 	return c.Conn.InsertFormat(ctx, format, query, data)
+}
+
+// untilOver ends one of late when the server has no insert under way: on a loaded machine one that was given up may not have
+// begun, so it has to say so several times.
+func (c *faultyConn) untilOver() {
+	defer c.late.Add(-1)
+	for quiet := 0; quiet < 5; quiet++ {
+		var n uint64
+		err := c.Conn.QueryRow(context.Background(), "SELECT count() FROM system.processes WHERE query LIKE 'INSERT%'").Scan(&n)
+		if err == nil && n > 0 {
+			quiet = 0
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 type tornReader struct{}
@@ -170,11 +187,12 @@ func TestWriterThroughFailures(t *testing.T) {
 			events := drawEvents(r, rapid.IntRange(0, most).Draw(rt, "events"), space)
 			remember(want, events)
 			appendEvents(t, s, events)
-			switch rapid.SampledFrom([]string{"go on", "flush", "restart", "stop and restart"}).Draw(rt, "then") {
+			switch rapid.SampledFrom([]string{"go on", "flush", "restart"}).Draw(rt, "then") {
 			case "flush":
 				flush(t, w)
 			case "restart":
 				stop()
+				conn.lateOnes() // the embedded engine ends with its writer, and nothing of it arrives later
 				w, stop = quickWriter(t, conn, q, opts)
 			}
 		}
