@@ -3,6 +3,7 @@ package ingest
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 	"unsafe"
@@ -41,7 +42,8 @@ type batch struct {
 	unreadable int  // records that were not even JSON, or not a frame
 	exact      bool // accepted means that ClickHouse does not have it: wished first, then so
 
-	version string // of the agent, as the last event that says one; it is part of the body
+	version     string // of the agent, as the last event that says one; "" for none
+	lastVersion string // that of this memory's last request with one
 
 	ids  idSet
 	scan jsonScanner
@@ -163,7 +165,10 @@ func (b *batch) add(e *event.Event) error {
 		}
 	}
 	if e.Agent != "" {
-		b.version = e.Agent
+		if e.Agent != b.lastVersion { // nearly always that of the last request
+			b.lastVersion = strings.Clone(e.Agent) // what it points into is used again before the request is done
+		}
+		b.version = b.lastVersion
 	}
 	off, id := len(b.arena), e.ID()
 	b.arena = e.AppendStored(b.arena, id)
@@ -238,7 +243,7 @@ func (b *batch) drop(stored map[event.ID]struct{}) {
 			e.sent, b.outcomes[e.index] = false, duplicate
 		}
 		if e.sent {
-			b.records = append(b.records, b.arena[e.off:e.end:e.end])
+			b.records = append(b.records, b.record(e))
 		}
 	}
 }

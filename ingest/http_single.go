@@ -48,7 +48,7 @@ func (in *Intake) logEvent(w http.ResponseWriter, r *http.Request, p *Principal,
 	}
 	in.metrics.counted(p, b)
 	out := b.outcomes[0]
-	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.version, boolInt(out == accepted), 0) // before the body, which the version is part of, is given back
+	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.version, boolInt(out == accepted), 0)
 	b.release()
 	return out, nil
 }

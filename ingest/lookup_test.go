@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -110,6 +111,41 @@ func TestClientExact(t *testing.T) {
 	}
 	stored.err = nil
 	send(events[20:], 10, 0, false) // not asked for any more
+}
+
+// Events that take several chunks of memory, of which only the last are known: the others go to the spool as they are.
+func TestClientExactOverChunks(t *testing.T) {
+	stored := &fakeStored{ids: map[event.ID]bool{}}
+	s := newServer(t, func(o *Options) { o.Stored = stored })
+	c := overSocket(t, s.http)
+	c.Exact()
+	events := someEvents(6000)
+	for i := range events {
+		events[i].Provider = strings.Repeat("p", 500)
+	}
+	known := len(events) - 100
+	want := map[event.ID]bool{}
+	for i := range events {
+		if i >= known {
+			stored.ids[events[i].ID()] = true
+		} else {
+			want[events[i].ID()] = true
+		}
+	}
+	accepted, duplicate, rejected, err := c.Send(t.Context(), events)
+	if err != nil || accepted != known || duplicate != 100 || len(rejected) != 0 {
+		t.Fatalf("%d new, %d known, %v, %v", accepted, duplicate, rejected, err)
+	}
+	for _, e := range s.spool.events(t) {
+		if id := e.ID(); !want[id] {
+			t.Fatalf("%+v is in the spool", e)
+		} else {
+			delete(want, id)
+		}
+	}
+	if len(want) != 0 {
+		t.Errorf("%d events are not in the spool", len(want))
+	}
 }
 
 // The rate of agents' keys does not bound imports.

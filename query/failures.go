@@ -139,21 +139,8 @@ func (r *Reports) Failures(ctx context.Context, c Company, p Params) (*FailuresR
 		again, err = r.lockoutsToldAgain(both, c, all)
 		return err
 	})
-	err := r.query(both, w.in(failuresSQL), w.args, func(q driver.Rows) error {
-		var (
-			f   failed
-			typ uint8
-		)
-		if err := q.Scan(&typ, &f.user, &f.computer, &f.site, &f.code, &f.source, &f.local, &f.userName, &f.computerName, &f.count, &f.first, &f.last, &f.times); err != nil {
-			return err
-		}
-		f.typ = event.Type(typ)
-		return t.take(&f)
-	})
-	if lerr := parts.Wait(); err == nil {
-		err = lerr
-	}
-	if err != nil {
+	parts.Go(func() error { return r.eachFailure(both, w, t.take) })
+	if err := parts.Wait(); err != nil {
 		return nil, err
 	}
 	report.Lockouts -= min(again, report.Lockouts) // more may have come meanwhile
@@ -166,6 +153,21 @@ func (r *Reports) Failures(ctx context.Context, c Company, p Params) (*FailuresR
 		t.findBursts()
 	}
 	return report, nil
+}
+
+// eachFailure reads the rows of failures.sql.
+func (r *Reports) eachFailure(ctx context.Context, w *conditions, take func(*failed) error) error {
+	return r.query(ctx, w.in(failuresSQL), w.args, func(q driver.Rows) error {
+		var (
+			f   failed
+			typ uint8
+		)
+		if err := q.Scan(&typ, &f.user, &f.computer, &f.site, &f.code, &f.source, &f.local, &f.userName, &f.computerName, &f.count, &f.first, &f.last, &f.times); err != nil {
+			return err
+		}
+		f.typ = event.Type(typ)
+		return take(&f)
+	})
 }
 
 // addrText is an address of the store as people write it, "" for none.

@@ -136,7 +136,7 @@ func newSite(t *testing.T, rules authsvc.IdentityRules, change ...func(*oidc.Con
 	s.people = &directory{groups: map[string][]string{}, Storage: storage.NewStorageWithClients(storage.NewUserStore(s.provider.URL), map[string]*storage.Client{
 		"gatehouse": storage.WebClient("gatehouse", "secret", callback),
 	})}
-	provider.Handle("/", exampleop.SetupServer(s.provider.URL, s.people, quiet, false))
+	provider.Handle("/", setUpProvider(s.provider.URL, s.people, quiet))
 
 	guard := limit.NewGuard(limit.NewMemory(time.Now), sealer.Key(authsvc.PurposeLimit), quiet)
 	sessions := websession.NewManager(s.store, sealer, func() (time.Duration, time.Duration) { return time.Hour, 12 * time.Hour })
@@ -653,6 +653,17 @@ func TestProviderSecondFactor(t *testing.T) {
 			t.Errorf("%s, after the code: %s", what, who.Next)
 		}
 	}
+}
+
+// oneProvider: each writes its addresses into what the library has for all of them.
+var oneProvider sync.Mutex
+
+func setUpProvider(issuer string, people *directory, log *slog.Logger) http.Handler {
+	oneProvider.Lock()
+	defer oneProvider.Unlock()
+	own := *op.DefaultEndpoints
+	op.DefaultEndpoints = &own
+	return exampleop.SetupServer(issuer, people, log, false)
 }
 
 // TestProviderRecent signs somebody in without the provider asking them anything: that is no proof of who sits there.

@@ -139,9 +139,16 @@ func newAuditListCommand(c *cli) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				all, _, err := store.ListAudit(cmd.Context(), localActor(), want, authsvc.Page{Limit: limit})
-				if err != nil {
-					return err
+				all := []authsvc.AuditRecord{}
+				for cursor := ""; len(all) < limit; { // a search by text looks at a part at a time
+					list, next, err := store.ListAudit(cmd.Context(), localActor(), want, authsvc.Page{Limit: limit - len(all), Cursor: cursor})
+					if err != nil {
+						return err
+					}
+					all = append(all, list...)
+					if cursor = next; next == "" {
+						break
+					}
 				}
 				if asJSON {
 					return printJSON(cmd.OutOrStdout(), all)

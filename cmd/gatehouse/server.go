@@ -54,6 +54,7 @@ type server struct {
 	engine    *engine.Engine // nil with an outside ClickHouse
 	conn      driver.Conn    // for reports
 	writeConn driver.Conn    // for the writer: its inserts must never queue behind reports
+	findConn  driver.Conn    // for imports: reports count on having their connections to themselves
 	pingConn  driver.Conn    // for health: a store whose report connections are all busy is not away
 	writer    *ingest.Writer
 	reports   *query.Reports
@@ -193,6 +194,7 @@ const (
 	reportConns = 8
 	writerConns = 6
 	pingConns   = 1
+	findConns   = 2 // of imports that ask what is there
 )
 
 // eventLayout is how the settings want the event store's tables.
@@ -220,6 +222,9 @@ func (s *server) openEventStore(ctx context.Context) error {
 		return fmt.Errorf("event store: %w", err)
 	}
 	if s.writeConn, err = open(writerConns); err != nil {
+		return fmt.Errorf("event store: %w", err)
+	}
+	if s.findConn, err = open(findConns); err != nil {
 		return fmt.Errorf("event store: %w", err)
 	}
 	if s.pingConn, err = open(pingConns); err != nil {
@@ -295,7 +300,7 @@ func (s *server) Close() error {
 		part("keys", s.keys.Close)
 	}
 	part("Redis", s.closeAccounts)
-	for _, c := range []driver.Conn{s.conn, s.writeConn, s.pingConn} {
+	for _, c := range []driver.Conn{s.conn, s.writeConn, s.findConn, s.pingConn} {
 		if c != nil {
 			part("event store's connection", c.Close)
 		}

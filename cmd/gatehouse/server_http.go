@@ -58,7 +58,7 @@ func (s *server) newMetrics() {
 func (s *server) openIntake(context.Context) (err error) {
 	s.newMetrics()
 	s.intake, err = ingest.NewIntake(ingest.Options{
-		Spool: s.spool, Keys: keyResolver{s.keys}, Internal: s.internalPrincipal, Stored: ingest.NewLookup(s.conn, s.cfg.ClickHouse.Cluster), Recent: s.recent, Metrics: s.metrics,
+		Spool: s.spool, Keys: keyResolver{s.keys}, Internal: s.internalPrincipal, Stored: ingest.NewLookup(s.findConn, s.cfg.ClickHouse.Cluster), Recent: s.recent, Metrics: s.metrics,
 		Limits:          ingest.Limits{BatchBytes: int(s.cfg.Ingest.MaxBytes), BatchEvents: s.cfg.Ingest.MaxRecords, StoredBytes: int(s.spool.MaxAppend())},
 		RetentionMonths: s.cfg.Ingest.RetentionMonths,
 		Store:           s.pingStore,
