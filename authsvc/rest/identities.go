@@ -72,7 +72,7 @@ func (c *call) unlink(userID uint32) error {
 	if err != nil {
 		return err
 	}
-	if c.actor.Kind == authsvc.ActorPerson && c.actor.ID == userID {
+	if c.isSelf(userID) {
 		if err := c.recent(b); err != nil {
 			return err
 		}

@@ -50,14 +50,10 @@ type registerBody struct {
 	Password    string `json:"password"`
 }
 
-// everywhereBody says what ends besides sessions and programs.
+// everywhereBody says what ends besides sessions and programs. Whoever ends their own with it, and signed in some time ago, confirms it with Password
+// and Code.
 type everywhereBody struct {
-	Tokens bool `json:"tokens,omitempty"` // personal access tokens too
-}
-
-// ownEverywhereBody is everywhereBody for oneself, which whoever signed in some time ago confirms.
-type ownEverywhereBody struct {
-	Tokens   bool   `json:"tokens,omitempty"`
+	Tokens   bool   `json:"tokens,omitempty"` // personal access tokens too
 	Password string `json:"password,omitempty"`
 	Code     string `json:"code,omitempty"`
 }
@@ -80,7 +76,7 @@ var signInRoutes = []route{
 	{method: http.MethodPost, path: "/api/v1/auth/second-factor", access: begun, does: "Give the second factor", body: proofBody{}, answer: stageView{}, run: giveFactor},
 	{method: http.MethodPost, path: "/api/v1/auth/sign-out", access: begun, does: "Sign out: a browser, or the program whose access token is sent", run: signOut},
 	{
-		method: http.MethodPost, path: "/api/v1/auth/sign-out-everywhere", access: member, perm: authsvc.PermOwnAccount, body: ownEverywhereBody{},
+		method: http.MethodPost, path: "/api/v1/auth/sign-out-everywhere", access: member, perm: authsvc.PermOwnAccount, body: everywhereBody{},
 		does: "End all of your sessions but this one, sign out your programs and, with tokens, revoke your personal access tokens", run: signOutEverywhere,
 	},
 	{method: http.MethodPost, path: "/api/v1/auth/register", access: apart, does: "Ask for an account, where that is allowed", body: registerBody{}, answer: messageView{}, status: http.StatusAccepted, run: register},
@@ -182,7 +178,7 @@ func signOutEverywhere(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var b ownEverywhereBody
+	var b everywhereBody
 	if err := c.body(&b); err != nil {
 		return nil, err
 	}

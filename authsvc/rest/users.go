@@ -214,6 +214,11 @@ var userRoutes = []route{
 	{method: http.MethodDelete, path: "/api/v1/users/{user}/memberships/{company}", perm: authsvc.PermSetMembership, does: "Take a person out of a company", run: removeMembership},
 }
 
+// isSelf tells whether a person asks about themselves.
+func (c *call) isSelf(userID uint32) bool {
+	return c.actor.Kind == authsvc.ActorPerson && c.actor.ID == userID
+}
+
 // onUser makes a route of an act on one person that gives the person as they are after it.
 func onUser(act func(*call, uint32) (authsvc.User, error)) func(*call) (any, error) {
 	return func(c *call) (any, error) {
@@ -325,7 +330,7 @@ func changeUser(c *call, id uint32) (authsvc.User, error) {
 		change.MFAPolicy = &policy
 	}
 	// By these one signs in and is found again: a session left open must not be enough to take an account over.
-	if own := c.actor.Kind == authsvc.ActorPerson && c.actor.ID == id; own && (b.Username != nil || b.Email != nil) {
+	if c.isSelf(id) && (b.Username != nil || b.Email != nil) {
 		if err := c.recent(confirmBody{b.Password, b.Code}); err != nil {
 			return authsvc.User{}, err
 		}
@@ -451,12 +456,21 @@ func endSessionsOf(c *call) (any, error) {
 	if err := c.body(&b); err != nil {
 		return nil, err
 	}
+	if c.isSelf(id) {
+		if err := c.recent(confirmBody{b.Password, b.Code}); err != nil {
+			return nil, err
+		}
+	}
 	return nil, c.api.signin.EndSessionsOf(c.ctx, c.actor, id, b.Tokens)
 }
 
 func endEverybody(c *call) (any, error) {
 	var b everywhereBody
 	if err := c.body(&b); err != nil {
+		return nil, err
+	}
+	// The actor is one of all people: what a session left open must not be enough for with theirs alone, it must not be enough for with everybody's.
+	if err := c.recent(confirmBody{b.Password, b.Code}); err != nil {
 		return nil, err
 	}
 	return nil, c.api.store.SignOutEverybody(c.ctx, c.actor, b.Tokens)

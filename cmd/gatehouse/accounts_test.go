@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -211,6 +212,40 @@ func TestOwnNames(t *testing.T) {
 	change(program, own, 200, "", "email", "three@example.com", "password", goodPassword, "code", must(app.Code(time.Now().Add(30*time.Second))))
 	if got := must(p.store.GetUser(t.Context(), localActor(), u.ID)); got.Email != "three@example.com" || got.Username != "two" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestOwnSessionsAreConfirmed: what ends one's own sessions is confirmed also by the routes by which administrators end others'.
+func TestOwnSessionsAreConfirmed(t *testing.T) {
+	p := startPeople(t, nil)
+	other := p.person("", authsvc.RoleUser, p.company("Alpha").ID)
+	for _, c := range []struct{ method, path string }{
+		{http.MethodDelete, "/api/v1/users/{user}/sessions"},
+		{http.MethodPost, "/api/v1/sessions/end-all"},
+	} {
+		u := p.person(authsvc.RoleGlobalAdmin, "")
+		b, app := p.withApp(&u)
+		// A program proved nothing a short while ago, as a browser that signed in long ago did not.
+		program := p.program("Authorization", "Bearer "+b.want(201, http.MethodPost, "/api/v1/me/tokens", jsonOf(map[string]any{
+			"name": "x", "scopes": []string{"read", "manage"}, "expires": time.Now().Add(time.Hour),
+		})).text("token"))
+		program.want(204, http.MethodDelete, fmt.Sprintf("/api/v1/users/%d/sessions", other.ID), "{}")
+		path := strings.ReplaceAll(c.path, "{user}", strconv.FormatUint(uint64(u.ID), 10))
+		for _, r := range []struct {
+			body  map[string]any
+			field string
+		}{
+			{map[string]any{"tokens": true}, "password"},
+			{map[string]any{"tokens": true, "password": "wrong"}, "password"},
+			{map[string]any{"tokens": true, "password": goodPassword}, "code"},
+		} {
+			if got := program.want(400, c.method, path, jsonOf(r.body)); got.text("field") != r.field {
+				t.Errorf("%s %s %v: about %q, want %q: %s", c.method, path, r.body, got.text("field"), r.field, got.body)
+			}
+		}
+		b.want(200, http.MethodGet, "/api/v1/me/sessions", "")
+		program.want(204, c.method, path, jsonOf(map[string]any{"password": goodPassword, "code": must(app.Code(time.Now().Add(30 * time.Second)))}))
+		b.want(401, http.MethodGet, "/api/v1/me/sessions", "")
 	}
 }
 
