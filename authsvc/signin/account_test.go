@@ -110,6 +110,43 @@ func TestSecondFactor(t *testing.T) {
 	})
 }
 
+// TestFactorSetUpElsewhere: a session from before its person had a second factor goes on once that is given, for as long as it had.
+func TestFactorSetUpElsewhere(t *testing.T) {
+	each(t, func(t *testing.T, databaseURL string) {
+		ctx, clk := t.Context(), newClock()
+		s, f, _ := withFactors(t, databaseURL, clk)
+		s.user(t, "alice")
+		here, _ := s.mustSignIn(t, "alice", good)
+		there, _ := s.mustSignIn(t, "alice", good)
+		if _, err := s.SecondFactor(ctx, there, signin.Proof{Code: "000000"}, client); event.ErrorCode(err) != event.CodeConflict {
+			t.Errorf("a code of somebody who has no app: %v", err)
+		}
+		clk.add(11 * time.Minute)
+		app, _ := addApp(t, s, f, s.actor(t, here))
+		if a := s.actor(t, there); a.Stage != authsvc.StageSecondFactor {
+			t.Fatalf("the other session is at %v", a.Stage)
+		}
+		code := now(t, s, app)
+		before, created, expires := there.ID(), there.Created, there.Created.Add(12*time.Hour)
+		if _, err := s.SecondFactor(ctx, there, signin.Proof{Code: "000000"}, client); !errors.Is(err, signin.ErrWrongFactor) {
+			t.Errorf("a wrong code: %v", err)
+		}
+		if r, err := s.SecondFactor(ctx, there, signin.Proof{Code: code}, client); err != nil || r.Stage != authsvc.StageDone || r.Device == "" {
+			t.Fatalf("the code: %+v, %v", r, err)
+		}
+		if a := s.actor(t, there); a.Stage != authsvc.StageDone || there.ID() == before {
+			t.Errorf("after it at %v, a new id: %v", a.Stage, there.ID() != before)
+		}
+		// The password was given long ago: a code alone is no proof of a moment ago, nor a longer life.
+		if !there.Created.Equal(created) || there.Expires.After(expires) || there.Recent(clk.now()) {
+			t.Errorf("begun %v, over %v", there.Created, there.Expires)
+		}
+		if _, err := s.SecondFactor(ctx, there, signin.Proof{Code: code}, client); event.ErrorCode(err) != event.CodeConflict {
+			t.Errorf("once more: %v", err)
+		}
+	})
+}
+
 // TestFactorGuesses: wrong codes pause the second factor, and a right code given during the pause is not used up.
 func TestFactorGuesses(t *testing.T) {
 	each(t, func(t *testing.T, databaseURL string) {
@@ -136,7 +173,7 @@ func TestFactorGuesses(t *testing.T) {
 			t.Errorf("after the pause: %v", err)
 		}
 		// What ends sessions ends a sign-in that is half done.
-		half, r := s.mustSignIn(t, "alice", good)
+		half, _ := s.mustSignIn(t, "alice", good)
 		if _, _, err := s.store.ResetPassword(ctx, operator, u.ID, ""); err != nil {
 			t.Fatal(err)
 		}
@@ -144,15 +181,13 @@ func TestFactorGuesses(t *testing.T) {
 		if _, err := s.SecondFactor(ctx, half, signin.Proof{Code: "222222"}, client); !errors.Is(err, authsvc.ErrNoSession) {
 			t.Errorf("after the password was reset: %v", err)
 		}
-		if _, _, _, err := s.VerifyFactor(ctx, r.UserID, r.Epoch, signin.Proof{Code: "222222"}, client); !errors.Is(err, authsvc.ErrNoSession) {
-			t.Errorf("without a session, after the password was reset: %v", err)
-		}
 		limited := start(t, databaseURL, clk, options{rate: limit.Rate{Count: 2, Per: time.Minute}})
-		b := limited.withFactor(t, "bob")
+		limited.withFactor(t, "bob")
+		session, _ = limited.mustSignIn(t, "bob", good)
 		for range 2 {
-			_, _, _, _ = limited.VerifyFactor(ctx, b.ID, b.Epoch, signin.Proof{Code: "0"}, client)
+			_, _ = limited.SecondFactor(ctx, session, signin.Proof{Code: "0"}, client)
 		}
-		if _, _, _, err := limited.VerifyFactor(ctx, b.ID, b.Epoch, signin.Proof{Code: "0"}, client); event.ErrorCode(err) != event.CodeRateLimited {
+		if _, err := limited.SecondFactor(ctx, session, signin.Proof{Code: "0"}, client); event.ErrorCode(err) != event.CodeRateLimited {
 			t.Errorf("the third within a minute: %v", err)
 		}
 	})

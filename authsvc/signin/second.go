@@ -29,11 +29,18 @@ func (s *Service) Challenge(ctx context.Context, session *websession.Session) (j
 	return options, s.sessions.Save(ctx, session)
 }
 
+// errNoFactor is the answer to a second factor that nothing waits for.
+var errNoFactor = event.Errorf(event.CodeConflict, "no second factor is being waited for: sign in first")
+
 // SecondFactor ends a sign-in that waits for the second factor. When the proof is right, the session gets a new id and its full lifetime; the
 // cookie, and the device's, have to be set. A wrong one is ErrWrongFactor, however often.
+//
+// A session whose person set up their first second factor elsewhere since waits for it too. It goes on for as long as it had: its password was
+// given when it began, so it proves no more a short while ago than it did.
 func (s *Service) SecondFactor(ctx context.Context, session *websession.Session, proof Proof, client Client) (Result, error) {
-	if session.UserID == 0 || !session.Pending {
-		return Result{}, event.Errorf(event.CodeConflict, "no second factor is being waited for: sign in first")
+	pending := session.Pending
+	if session.UserID == 0 || !pending && session.SecondFactor() {
+		return Result{}, errNoFactor
 	}
 	c, method, limited, err := s.verifyFactor(ctx, session, proof, client)
 	if err != nil {
@@ -46,8 +53,12 @@ func (s *Service) SecondFactor(ctx context.Context, session *websession.Session,
 	if session.Vouched() {
 		c.MustChange = false // as in SignInVouched
 	}
-	methods := append(slices.Clone(session.Methods), method)
-	if err := s.sessions.SignIn(ctx, session, c.UserID, c.Epoch, false, methods...); err != nil {
+	if pending {
+		err = s.sessions.SignIn(ctx, session, c.UserID, c.Epoch, false, append(slices.Clone(session.Methods), method)...)
+	} else {
+		err = s.FactorSetUp(ctx, session, method)
+	}
+	if err != nil {
 		return Result{}, err
 	}
 	result := Result{UserID: c.UserID, Username: c.Username, DisplayName: c.DisplayName, Epoch: c.Epoch, Stage: c.Stage(true, set.MFARequired), Limit: limited}
@@ -77,13 +88,8 @@ func (s *Service) verifyFactor(ctx context.Context, session *websession.Session,
 	return s.secondFactor(ctx, session.UserID, session.Epoch, proof, tried, client, forBrowser)
 }
 
-// VerifyFactor checks a second factor of somebody whose password was right, for sign-ins without a session. epoch is that of Result: what
-// ended the person's sessions since has ended this sign-in too. It gives the person and the method, and records the sign-in.
-func (s *Service) VerifyFactor(ctx context.Context, userID uint32, epoch int64, proof Proof, client Client) (*authsvc.Credential, string, limit.Result, error) {
-	return s.secondFactor(ctx, userID, epoch, proof, client, client, forBrowser)
-}
-
-// secondFactor ends a sign-in that waits for it. tried is who a wrong proof is told of, begins who a right one is.
+// secondFactor ends a sign-in that waits for it. epoch is the person's of when the password was right: what ended their sessions since has ended this
+// sign-in too. tried is who a wrong proof is told of, begins who a right one is.
 func (s *Service) secondFactor(ctx context.Context, userID uint32, epoch int64, proof Proof, tried, begins Client, program bool) (_ *authsvc.Credential, method string, limited limit.Result, err error) {
 	limited, err = s.guard.Check(ctx, limitFactor, idText(userID), s.limit)
 	if err != nil {
@@ -99,6 +105,9 @@ func (s *Service) secondFactor(ctx context.Context, userID uint32, epoch int64, 
 			return nil, "", limited, err
 		}
 		return nil, "", limited, authsvc.ErrNoSession
+	}
+	if !c.SecondFactor() {
+		return nil, "", limited, errNoFactor
 	}
 	use := factorUse{person(begins, &c, authsvc.StageSecondFactor), "session.sign_in", "session.sign_in", !program}
 	if program {
@@ -149,7 +158,7 @@ func (s *Service) checkFactor(ctx context.Context, actor *authsvc.Actor, c *auth
 }
 
 // FactorSetUp says that the person of a session has just set up a second factor and shown that it works, which counts as having given it. The session gets
-// a new id, and its cookie has to be set.
+// a new id and keeps its lifetime, and its cookie has to be set.
 func (s *Service) FactorSetUp(ctx context.Context, session *websession.Session, method string) error {
 	if session.UserID == 0 || session.Pending {
 		return authsvc.ErrNoSession
