@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -102,6 +103,7 @@ var _ op.Storage = (*directory)(nil)
 type site struct {
 	gate, provider *httptest.Server
 	store          *authsvc.Store
+	sessions       *websession.Manager
 	people         *directory
 }
 
@@ -139,7 +141,7 @@ func newSite(t *testing.T, rules authsvc.IdentityRules, change ...func(*oidc.Con
 	provider.Handle("/", setUpProvider(s.provider.URL, s.people, quiet))
 
 	guard := limit.NewGuard(limit.NewMemory(time.Now), sealer.Key(authsvc.PurposeLimit), quiet)
-	sessions := websession.NewManager(s.store, sealer, func() (time.Duration, time.Duration) { return time.Hour, 12 * time.Hour })
+	s.sessions = websession.NewManager(s.store, sealer, func() (time.Duration, time.Duration) { return time.Hour, 12 * time.Hour })
 	factors := signin.NewFactors(s.store, sealer, func(context.Context) string { return s.gate.URL })
 	asked := oidc.Config{
 		Issuer: s.provider.URL, ClientID: "gatehouse", ClientSecret: "secret", Scopes: []string{"openid", "profile", "email"}, RoleClaim: "groups",
@@ -148,7 +150,7 @@ func newSite(t *testing.T, rules authsvc.IdentityRules, change ...func(*oidc.Con
 		c(&asked)
 	}
 	service := signin.New(signin.Config{
-		Store: s.store, Sessions: sessions, Guard: guard, Factor: factors, Sealer: sealer, Settings: s.store.GetSettings, Log: quiet, Rules: rules,
+		Store: s.store, Sessions: s.sessions, Guard: guard, Factor: factors, Sealer: sealer, Settings: s.store.GetSettings, Log: quiet, Rules: rules,
 		Provider: oidc.New(asked),
 	})
 	tokens, err := signin.NewTokens(service)
@@ -157,7 +159,7 @@ func newSite(t *testing.T, rules authsvc.IdentityRules, change ...func(*oidc.Con
 	}
 	api := rest.New(rest.Config{
 		Store: s.store, Keys: keys, SignIn: service, Tokens: tokens, Factors: factors, Guard: guard, Log: quiet, Callback: callback,
-		Sessions: rest.NewSessions(sessions, rest.Cookies{Name: "gatehouse", SameSite: http.SameSiteLaxMode, Secure: func(*http.Request) bool { return false }}),
+		Sessions: rest.NewSessions(s.sessions, rest.Cookies{Name: "gatehouse", SameSite: http.SameSiteLaxMode, Secure: func(*http.Request) bool { return false }}),
 	})
 	for _, rt := range api.Routes() {
 		router.Handle(rt.Path, rt.Handler).Methods(rt.Method)
@@ -637,9 +639,22 @@ func TestProviderSecondFactor(t *testing.T) {
 			t.Errorf("%s, after setting one up: %s", what, who.Next)
 		}
 		later := s.browser(t)
-		if status, _, body := later.signIn("test-user@127.0.0.1"); status != http.StatusFound {
-			t.Fatalf("%s: %d %s", what, status, body)
+		// Where they wanted to go is there again after the code, and only then.
+		next := func(when string, b *browser, want string) {
+			t.Helper()
+			session, err := s.sessions.Get(t.Context(), b.cookie(), netip.Addr{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := session.Values[websession.NextPage]; got != want {
+				t.Errorf("%s, %s: to go on at %q, want %q", what, when, got, want)
+			}
 		}
+		if status, location, body := later.get(later.begin("test-user@127.0.0.1", "/account")); status != http.StatusFound || location != "/account" {
+			t.Fatalf("%s: %d %s %s", what, status, location, body)
+		}
+		next("nothing to do after the provider", b, "")
+		next("before the code", later, "/account")
 		if who, _ := later.me(); who.Next != "second_factor" {
 			t.Errorf("%s, with one set up: %s", what, who.Next)
 		}

@@ -74,7 +74,7 @@ func (s *Service) beginProvider(ctx context.Context, session *websession.Session
 }
 
 // FinishProvider ends what BeginProvider or BeginLink began by the provider's answer. The session gets a new id and is the person's; its cookie, and the
-// device's, have to be set. actor is who the session was before. next is where they wanted to go. What goes wrong is recorded; the errors are those of
+// device's, have to be set. actor is who the session was before. next is where they wanted to go, which the session keeps while something is missing of the sign-in. What goes wrong is recorded; the errors are those of
 // Provider and of authsvc.Store.SignInIdentity and LinkIdentity. How often an address may come is for the caller to limit, where it begins.
 func (s *Service) FinishProvider(ctx context.Context, actor *authsvc.Actor, session *websession.Session, answer url.Values, client Client) (result Result, next string, err error) {
 	if s.provider == nil {
@@ -114,7 +114,15 @@ func (s *Service) FinishProvider(ctx context.Context, actor *authsvc.Actor, sess
 	if errors.Is(err, ErrWrong) {
 		err = authsvc.ErrNoAccount // which says nothing of a password
 	}
-	return result, next, err
+	if err != nil || result.Stage == authsvc.StageDone {
+		return result, next, err
+	}
+	// Something is asked for before they get there: what asks for it finds in the session where they then go on.
+	if session.Values == nil {
+		session.Values = map[string]string{}
+	}
+	session.Values[websession.NextPage] = next
+	return result, next, s.sessions.Save(ctx, session)
 }
 
 // UnlinkIdentity is authsvc.Store.UnlinkIdentity. Where the actor's own is unlinked, session, which may be nil, goes on under a new id, and its
