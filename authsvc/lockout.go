@@ -70,7 +70,7 @@ func FactorSubject(userID uint32) LockoutSubject {
 	return subject("factor", strconv.FormatUint(uint64(userID), 10))
 }
 
-// ChangeSubject counts wrong old passwords of somebody who wants a new one. Only who has a session of the account can raise it.
+// ChangeSubject counts wrong passwords of somebody who is signed in, and wants a new one or confirms that it is them. Only who has a session of the account can raise it.
 func ChangeSubject(userID uint32) LockoutSubject {
 	return subject("change", strconv.FormatUint(uint64(userID), 10))
 }

@@ -44,13 +44,17 @@ func (s *Service) Confirm(ctx context.Context, actor *authsvc.Actor, password, c
 	if err != nil {
 		return err
 	}
-	if err := s.endOldPassword(ctx, actor, set, &c, right); err != nil {
-		if errors.Is(err, authsvc.ErrOldPassword) {
-			return ErrConfirm
-		}
+	success, failure := c.Entry("session.confirm"), c.Entry("session.confirm")
+	success.Detail, failure.Detail = "the password", "wrong password"
+	ok, err := s.store.EndAttempt(ctx, actor, authsvc.Attempt{
+		Subject: authsvc.ChangeSubject(c.UserID), Lockout: lockout(set), Right: right, Person: actor, Success: success, Failure: failure,
+	})
+	switch {
+	case err != nil:
 		return err
-	}
-	if !c.SecondFactor() {
+	case !ok:
+		return ErrConfirm
+	case !c.SecondFactor():
 		return nil
 	}
 	return s.confirmCode(ctx, actor, &c, code)

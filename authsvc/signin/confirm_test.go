@@ -23,7 +23,25 @@ func TestConfirm(t *testing.T) {
 		}
 		want("nothing", s.Confirm(ctx, s.actor(t, bob), "", ""), signin.ErrConfirm)
 		want("a wrong password", s.Confirm(ctx, s.actor(t, bob), better, ""), signin.ErrConfirm)
-		want("the password", s.Confirm(ctx, s.actor(t, bob), good, ""), nil)
+		if got := s.lastEntry(t); got != "session.confirm failure person bob: wrong password" {
+			t.Errorf("the trail says %q", got)
+		}
+		// A right one begins the count anew.
+		for range 2 {
+			for range 3 {
+				want("a wrong password", s.Confirm(ctx, s.actor(t, bob), better, ""), signin.ErrConfirm)
+			}
+			want("the password", s.Confirm(ctx, s.actor(t, bob), good, ""), nil)
+		}
+		if got := s.lastEntry(t); got != "session.confirm success person bob: the password" {
+			t.Errorf("the trail says %q", got)
+		}
+		for range 5 {
+			want("guesses of a password", s.Confirm(ctx, s.actor(t, bob), better, ""), signin.ErrConfirm)
+		}
+		want("during the pause", s.Confirm(ctx, s.actor(t, bob), good, ""), signin.ErrConfirm)
+		clk.add(time.Minute)
+		want("after it", s.Confirm(ctx, s.actor(t, bob), good, ""), nil)
 
 		s.withFactor(t, "alice")
 		session, _ := s.mustSignIn(t, "alice", good)
