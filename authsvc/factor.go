@@ -326,8 +326,13 @@ func (s *Store) UseRecoveryCode(ctx context.Context, actor *Actor, userID uint32
 		if err := tx.QueryRow(ctx, countRecovery, userID).Scan(&left); err != nil {
 			return err
 		}
-		e := actor.ownEntry("mfa.recovery_use", strconv.Itoa(left)+" left")
-		e.TargetID = sealedRow(userID)
+		// Not by the actor: while they sign in, their companies have not been read.
+		c, err := s.credential(tx.QueryRow(ctx, whoByID, userID))
+		if err != nil {
+			return err
+		}
+		e := c.Entry("mfa.recovery_use")
+		e.Detail = strconv.Itoa(left) + " left"
 		return tx.record(ctx, e)
 	})
 	return ok && err == nil, fail(err, "check a recovery code")

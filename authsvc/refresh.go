@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"strconv"
 	"time"
 
 	"gatehouse/authsvc/token"
@@ -40,7 +39,7 @@ var ErrToken = event.Errorf(event.CodeUnauthorized, "the token is not valid, or 
 const (
 	insertRefresh = `INSERT INTO refresh_tokens (user_id, epoch, family, token_hash, scopes, second_factor, created_at, expires_at, ip, user_agent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	selectRefresh = `SELECT r.user_id, r.epoch, r.family, r.scopes, r.second_factor, r.expires_at, r.used_at, r.revoked_at,
-    CASE WHEN u.epoch = r.epoch AND u.disabled_at IS NULL AND u.approved_at IS NOT NULL THEN 1 ELSE 0 END, u.username
+    CASE WHEN u.epoch = r.epoch AND u.disabled_at IS NULL AND u.approved_at IS NOT NULL THEN 1 ELSE 0 END
     FROM refresh_tokens r JOIN users u ON u.id = r.user_id WHERE r.token_hash = ?`
 	// The condition lets one of two requests with the same token through.
 	takeRefresh  = `UPDATE refresh_tokens SET used_at = ? WHERE token_hash = ? AND used_at IS NULL AND revoked_at IS NULL`
@@ -133,11 +132,11 @@ func (s *Store) UseRefresh(ctx context.Context, by *Actor, secret string) (f Fam
 	valid := false
 	err = s.update(ctx, by, func(tx *auditedTx) error {
 		valid, f, next = false, Family{}, ""
-		var scopes, name string
+		var scopes string
 		var second, live bool
 		var expires int64
 		var used, revoked *int64
-		err := tx.QueryRow(ctx, selectRefresh, hash).Scan(&f.UserID, &f.Epoch, &f.ID, &scopes, &second, &expires, &used, &revoked, &live, &name)
+		err := tx.QueryRow(ctx, selectRefresh, hash).Scan(&f.UserID, &f.Epoch, &f.ID, &scopes, &second, &expires, &used, &revoked, &live)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -146,7 +145,7 @@ func (s *Store) UseRefresh(ctx context.Context, by *Actor, secret string) (f Fam
 		}
 		f.Scopes, f.SecondFactor = storedScopes(scopes), second
 		if used != nil && revoked == nil {
-			return s.endStolen(ctx, tx, f, name)
+			return s.endStolen(ctx, tx, f)
 		}
 		if used != nil || revoked != nil || !live || expires <= millis(tx.now) {
 			return nil
@@ -168,14 +167,17 @@ func (s *Store) UseRefresh(ctx context.Context, by *Actor, secret string) (f Fam
 	return f, next, nil
 }
 
-func (s *Store) endStolen(ctx context.Context, tx *auditedTx, f Family, name string) error {
+func (s *Store) endStolen(ctx context.Context, tx *auditedTx, f Family) error {
 	if _, err := tx.Exec(ctx, revokeFamily, millis(tx.now), f.UserID, f.ID); err != nil {
 		return err
 	}
-	return tx.record(ctx, Entry{
-		Action: "token.reuse", Outcome: Denied, TargetKind: "user", TargetID: strconv.FormatUint(uint64(f.UserID), 10), TargetName: name,
-		Detail: "a refresh token came a second time: all tokens of its sign-in have ended",
-	})
+	c, err := s.credential(tx.QueryRow(ctx, whoByID, f.UserID))
+	if err != nil {
+		return err
+	}
+	e := c.Entry("token.reuse")
+	e.Outcome, e.Detail = Denied, "a refresh token came a second time: all tokens of its sign-in have ended"
+	return tx.record(ctx, e)
 }
 
 // FamilyLives tells whether access tokens of a family still count: it was not ended since.

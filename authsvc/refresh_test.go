@@ -2,6 +2,7 @@ package authsvc_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -16,7 +17,8 @@ func TestRefreshTokens(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
 		ctx, clk := t.Context(), newClock()
 		s := open(authsvc.WithClock(clk.now))
-		ada, eve := mustPerson(t, s, "ada", authsvc.RoleUser), mustPerson(t, s, "eve", authsvc.RoleUser)
+		acme := mustCompany(t, s, "Acme")
+		ada, eve := mustPerson(t, s, "ada", authsvc.RoleUser, grant(acme, authsvc.RoleUser)), mustPerson(t, s, "eve", authsvc.RoleUser)
 		a, e := signedInAs(t, s, ada, true), signedInAs(t, s, eve, true)
 		start := func(who *authsvc.Actor) (authsvc.Family, string) {
 			t.Helper()
@@ -60,8 +62,8 @@ func TestRefreshTokens(t *testing.T) {
 		refused("the newest of a family in two hands", secrets[3])
 		lives(f, false)
 		lives(other, true)
-		if n := strings.Count(trailText(t, s), "token.reuse | denied"); n != 1 {
-			t.Errorf("%d reuses in the trail, want 1", n)
+		if n := strings.Count(trailText(t, s), fmt.Sprintf("token.reuse | denied |  | %d | ada", acme.ID)); n != 1 {
+			t.Errorf("%d reuses in the trail of the company, want 1", n)
 		}
 		// Two at one moment are the same.
 		if n := together(t, 3, func() (bool, error) {
