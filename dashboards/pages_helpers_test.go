@@ -43,6 +43,8 @@ var operator = authsvc.Local("test")
 // site is a whole server of accounts and pages, over SQLite.
 type site struct {
 	store  *authsvc.Store
+	api    *rest.API
+	router *mux.Router
 	url    string
 	idp    identityProvider
 	offset atomic.Int64 // of its clock
@@ -102,6 +104,7 @@ func newSite(t *testing.T, change ...func(*dashboards.PagesConfig)) *site {
 		c(&config)
 	}
 	r := mux.NewRouter()
+	s.api, s.router = api, r
 	for _, rt := range append(api.Routes(), dashboards.NewPages(config).Routes()...) {
 		r.Handle(rt.Path, rt.Handler).Methods(rt.Method)
 	}
