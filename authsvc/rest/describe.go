@@ -16,6 +16,7 @@ type Description struct {
 	Picture      bool         // the answer is a PNG file
 	Redirect     bool         // the answer sends the browser elsewhere
 	Status       int          // of success
+	Optional     bool         // answers 404 where it is not set up
 }
 
 // Param is one parameter of a query. Kind is a type or format of JSON Schema.
@@ -29,7 +30,7 @@ func Describe() []Description {
 	table := routes()
 	list := make([]Description, len(table))
 	for i, rt := range table {
-		d := Description{Method: rt.method, Path: rt.path, Does: rt.does, Open: rt.access == anyone || rt.access == apart, Apart: rt.access == apart, Status: rt.status}
+		d := Description{Method: rt.method, Path: rt.path, Does: rt.does, Open: rt.access == anyone || rt.access == apart, Apart: rt.access == apart, Status: rt.status, Optional: rt.optional}
 		for _, p := range rt.params {
 			if p.name == anyParam {
 				continue

@@ -31,7 +31,7 @@ var identityRoutes = []route{
 	{method: http.MethodGet, path: "/api/v1/me/identities", perm: authsvc.PermOwnAccount, does: "The identities of the provider by which you sign in", answer: list[identityView]{}, run: func(c *call) (any, error) {
 		return c.identities(c.actor.ID)
 	}},
-	{method: http.MethodPost, path: "/api/v1/me/identities", perm: authsvc.PermOwnAccount, does: "Begin to link an identity: the address at the provider to which your browser goes on. Your password, second factors and tokens end with it", body: confirmBody{}, answer: linkView{}, run: confirmed(func(c *call) (any, error) {
+	{method: http.MethodPost, path: "/api/v1/me/identities", perm: authsvc.PermOwnAccount, optional: true, does: "Begin to link an identity: the address at the provider to which your browser goes on. Your password, second factors and tokens end with it", body: confirmBody{}, answer: linkView{}, run: confirmed(func(c *call) (any, error) {
 		address, err := c.beginLink(linked)
 		return linkView{address}, err
 	})},

@@ -44,6 +44,7 @@ type route struct {
 	params       []param            // of the query
 	body, answer any                // zero values, for the documentation
 	status       int                // of success, 0 for 200 or 204
+	optional     bool               // answers 404 where it is not set up
 	run          func(*call) (any, error)
 }
 

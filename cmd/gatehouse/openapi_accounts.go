@@ -127,6 +127,9 @@ func accountErrors(d *rest.Description) map[string]string {
 	if strings.Contains(d.Path, "{") {
 		list["404"] = "There is no such thing, or it is not the caller's to know of."
 	}
+	if d.Optional {
+		list["404"] = "It is not set up on this server."
+	}
 	if d.Method != http.MethodGet {
 		list["403"] = "What is asked is not allowed, or the request came from another site, or something is missing of the sign-in."
 		list["409"] = "Something is in the way, which the message names."
