@@ -189,8 +189,9 @@ func newAuditHeadCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "head",
 		Short: "Print the newest entry's number and hash, to be kept elsewhere",
-		Long: `Print the number and hash of the newest entry and the number of the oldest, as SEQ:HASH:FIRST. Kept where those who can change the database cannot
-reach, it later shows with "gatehouse audit verify --anchor" that nothing up to there was changed.`,
+		Long: `Print the number and hash of the newest entry and the number of the oldest, as SEQ:HASH:FIRST.
+Kept where those who can change the database cannot reach, it later shows with
+"gatehouse audit verify --anchor" that nothing up to there was changed.`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStore(cmd.Context(), func(store *authsvc.Store) error {
@@ -215,9 +216,9 @@ reach, it later shows with "gatehouse audit verify --anchor" that nothing up to 
 
 const verifyHelp = `The exit status is 1 when the trail is broken; the first place is told. It may run while the server does.
 
-Where old entries are removed (audit_retention_days), each removal has to be known: one from before the oldest
---anchor is covered by it, any other is named with --purged as the log of the server has it. Else somebody could
-remove entries, and add one that says it was done by the rules.`
+Where old entries are removed (audit_retention_days), each removal has to be known: one from
+before the oldest --anchor is covered by it, any other is named with --purged as the log of the
+server has it. Else somebody could remove entries, and add one that says it was done by the rules.`
 
 func printRemovals(w io.Writer, list []authsvc.AuditRemoval) error {
 	for i := range list {

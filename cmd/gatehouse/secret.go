@@ -30,13 +30,14 @@ func newSecretResealCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reseal",
 		Short: "Seal every secret in the database with the newest secret key",
-		Long: `Seal every secret in the database (of authenticator apps, and the data of sessions) with the newest secret key,
-and tell what is left under older ones.
+		Long: `Seal every secret in the database (of authenticator apps, and the data of sessions) with the newest
+secret key, and tell what is left under older ones.
 
-To exchange the secret key: write the new one before the old one, with a comma between, on every server
-([security] secret_key, or secret.key in the data directory), start them anew, run this, and take the old one away
-when nothing is left under it. Then everything else that the old key protects is over too: access tokens
-after ten minutes, and cookies by which browsers are known again. Sessions in Redis are sealed anew when they are used.
+To exchange the secret key: write the new one before the old one, with a comma between, on every
+server ([security] secret_key, or secret.key in the data directory), start them anew, run this, and
+take the old one away when nothing is left under it. Then everything else that the old key protects
+is over too: access tokens after ten minutes, and cookies by which browsers are known again. Sessions
+in Redis are sealed anew when they are used.
 
 The exit status is 1 when something is left. It may run while the server does.`,
 		Args: exactArgs(0),
