@@ -135,7 +135,7 @@ func TestAgentVersion(t *testing.T) {
 	for _, c := range []struct{ path, body, want string }{
 		{"/api/log_event", line(1, `,"AgentVersion":"3.1.0"`), "3.1.0"},
 		{"/api/log_event", line(2, ""), ""},
-		{"/api/log_event", line(1, `,"version":"3.1.0"`), "3.1.0"}, // known already, and a use all the same
+		{"/api/log_event", line(1, `,"version":"3.1.0"`), "3.1.0"},                                                                      // known already, and a use all the same
 		{"/api/v1/events", line(20, `,"version":"3.\u0031.0"`) + line(21, `,"Domain":"\u0041\u0042\u0043\u0044\u0045\u0046"`), "3.1.0"}, // written with escapes, which are read in memory that the next record uses
 		{"/api/v1/events", line(3, `,"AgentVersion":"3.1.1"`) + line(4, `,"AgentVersion":"3.2.0"`) + line(5, ""), "3.2.0"},
 		{"/api/v1/events", line(6, ""), ""},
