@@ -90,20 +90,32 @@ func (r *Reports) header(report string, c Company, p Params) Header {
 // are bound as Unix milliseconds (declare them Int64).
 type args map[string]any
 
-// query runs a statement with bound values and calls scan for each row.
-func (r *Reports) query(ctx context.Context, sql string, a args, scan func(rows driver.Rows) error) (err error) {
+// begin gives the context under which a statement runs with bound values, on a connection and within its time, until done is called.
+func (r *Reports) begin(ctx context.Context, a args) (_ context.Context, done func(), err error) {
 	bound, err := a.bind()
 	if err != nil {
-		return event.Wrap(event.CodeInternal, err, "internal error")
+		return nil, nil, event.Wrap(event.CodeInternal, err, "internal error")
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
 	ctx, release, err := r.conns.take(ctx, 1)
 	if err != nil {
-		return queryError(ctx, err)
+		defer cancel()
+		return nil, nil, queryError(ctx, err)
 	}
-	defer release()
-	rows, err := r.conn.Query(clickhouse.Context(ctx, clickhouse.WithParameters(bound)), sql)
+	return clickhouse.Context(ctx, clickhouse.WithParameters(bound)), func() {
+		release()
+		cancel()
+	}, nil
+}
+
+// query runs a statement with bound values and calls scan for each row.
+func (r *Reports) query(ctx context.Context, sql string, a args, scan func(rows driver.Rows) error) (err error) {
+	ctx, done, err := r.begin(ctx, a)
+	if err != nil {
+		return err
+	}
+	defer done()
+	rows, err := r.conn.Query(ctx, sql)
 	if err != nil {
 		return queryError(ctx, err)
 	}

@@ -8,10 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
-
-	"gatehouse/event"
 )
 
 // rowReader reads an answer in ClickHouse's format RowBinary: the columns of a row one after the other, numbers little-endian,
@@ -101,18 +97,12 @@ func (r *rowReader) numbers() []byte { return r.bytes(8 * r.length()) }
 
 // rows runs a statement with bound values and calls row until there is none left; row reads one.
 func (r *Reports) rows(ctx context.Context, sql string, a args, row func(*rowReader) error) (err error) {
-	bound, err := a.bind()
+	ctx, done, err := r.begin(ctx, a)
 	if err != nil {
-		return event.Wrap(event.CodeInternal, err, "internal error")
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.timeout)
-	defer cancel()
-	ctx, release, err := r.conns.take(ctx, 1)
-	if err != nil {
-		return queryError(ctx, err)
-	}
-	defer release()
-	answer, err := r.conn.QueryFormat(clickhouse.Context(ctx, clickhouse.WithParameters(bound)), "RowBinary", sql)
+	defer done()
+	answer, err := r.conn.QueryFormat(ctx, "RowBinary", sql)
 	if err != nil {
 		return queryError(ctx, err)
 	}
