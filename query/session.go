@@ -5,7 +5,6 @@ import (
 	_ "embed" // the statements
 	"encoding/binary"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -200,14 +199,6 @@ func (r *Reports) eachSession(ctx context.Context, c Company, p Params, now int6
 	}})
 }
 
-// sessionVisitor is told of sessions, and of what they are made of, person by person.
-type sessionVisitor struct {
-	session func(*span) error
-	// track, where set, is given the presence events of a person at a computer, with one
-	// logon id, in no order. They are not to be kept.
-	track func(user, computer string, marks []mark)
-}
-
 // walkSessions visits the sessions of p's range and of the time around it. It streams:
 // no more than one person's events at one computer are held at a time.
 func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int64, visitor sessionVisitor) error {
@@ -246,38 +237,12 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 	if r.conns.most < 2 {
 		_ = seen() // it is asked for its error below
 	}
-	var at visit
-	var tracks []track
-	flush := func() error {
-		defer func() { tracks = tracks[:0] }()
-		return visitor.person(w, at, tracks, alone.take(at))
-	}
-	lone := func(v visit) error { return visitor.person(w, v, nil, alone.take(v)) }
+	v := &visits{visitor: visitor, walker: w, people: people, alone: alone}
 	err = r.eachTrack(ctx, "({user:String} = '' OR user = {user:String} OR user = '')", a.only("company", "lo", "hi", "computer", "user"), func(user, computer string, t *track) error {
 		if err := seen(); err != nil {
 			return err
 		}
-		if user == "" {
-			for i := range t.marks {
-				t.marks[i].tag = 0
-			}
-			w.setPower(computer, t.marks)
-			return nil
-		}
-		if _, named := people[sidAt{computer, user}]; named {
-			return nil // they are in alone
-		}
-		if v := (visit{user, computer}); v != at {
-			if err := flush(); err != nil {
-				return err
-			}
-			if err := alone.before(v, lone); err != nil {
-				return err
-			}
-			at = v
-		}
-		tracks = append(tracks, *t)
-		return nil
+		return v.add(user, computer, t)
 	})
 	if err != nil {
 		return err
@@ -285,14 +250,8 @@ func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int
 	if err := seen(); err != nil {
 		return err
 	}
-	if err := flush(); err != nil {
-		return err
-	}
-	return alone.before(visit{user: afterAllNames}, lone)
+	return v.until(visit{user: afterAllNames})
 }
-
-// afterAllNames comes after every name in byte order: names are UTF-8.
-const afterAllNames = "\xff"
 
 // eachTrack streams the tracks that session_tracks.sql gives of those users whom a condition names.
 func (r *Reports) eachTrack(ctx context.Context, whose string, a args, fn func(user, computer string, t *track) error) error {
@@ -325,51 +284,6 @@ func (r *Reports) eachTrack(ctx context.Context, whose string, a args, fn func(u
 		}
 		return fn(user, computer, &t)
 	})
-}
-
-// tell gives a track to who wants it: without the logons of type 7 and 13, which are no
-// presence events.
-func (v *sessionVisitor) tell(at visit, marks []mark) {
-	if v.track == nil {
-		return
-	}
-	isBack := func(m mark) bool { return m.rank() == rankBack }
-	if slices.ContainsFunc(marks, isBack) {
-		marks = slices.DeleteFunc(slices.Clone(marks), isBack)
-	}
-	v.track(at.user, at.computer, marks)
-}
-
-// person visits one person at one computer: with the tracks of the name, and those of
-// SIDs that stand for it.
-func (v *sessionVisitor) person(w *walker, at visit, tracks, alone []track) error {
-	if len(alone) > 0 {
-		named := namedTimes(tracks)
-		for _, t := range alone {
-			fresh := t.marks
-			if t.id == 0 {
-				fresh = slices.DeleteFunc(slices.Clone(t.marks), named.told)
-				// A sign-off that is told again stays, on this track of its own: the sign-in that
-				// goes with it may have been told here alone.
-				toldIn := func(m mark) bool { return m.rank() == rankLogon && named.told(m) }
-				t.marks = slices.DeleteFunc(t.marks, toldIn)
-				t.linked = slices.DeleteFunc(t.linked, func(l linkedLogon) bool { return toldIn(mark{code: l.code}) })
-			}
-			v.tell(at, fresh)
-			if len(t.marks) > 0 {
-				tracks = append(tracks, t)
-			}
-		}
-	}
-	if len(tracks) == 0 {
-		return nil
-	}
-	for _, t := range tracks {
-		if t.sid == "" {
-			v.tell(at, t.marks)
-		}
-	}
-	return w.walk(at.user, at.computer, tracks)
 }
 
 // lastSeen tells, for each startup of a computer, when it was last seen before.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"gatehouse/event"
 )
 
@@ -53,14 +55,9 @@ func TestPresenceUntilTheNextEnd(t *testing.T) {
 	add("crashed", 4, "08:00", event.Startup)
 	insertEvents(t, conn, events)
 
-	r := New(conn, Options{Now: func() time.Time { return monday.AddDate(0, 2, 0) }})
-	p := Params{From: monday, To: monday.AddDate(0, 0, 7), Location: time.UTC, Limit: MaxLimit}
-	sessions, err := r.Sessions(context.Background(), c, p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, _, sessions := sessionsOfWeek(t, conn, c, monday)
 	var got []string
-	for _, s := range sessions.Rows {
+	for _, s := range sessions {
 		checkLinks(t, r, c, &s)
 		got = append(got, fmt.Sprintf("%s %s..%s %s %s, active %v h", s.Computer, s.Start.Format("Mon 15:04"), s.End.Format("Mon 15:04"), s.EndReason, s.EndConfidence, s.ActiveSeconds/3600))
 	}
@@ -75,6 +72,18 @@ func TestPresenceUntilTheNextEnd(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Fatalf("got  %q\nwant %q", got, want)
 	}
+}
+
+// sessionsOfWeek gives the sessions of a week, long after it, and what they were asked with.
+func sessionsOfWeek(t *testing.T, conn driver.Conn, c Company, monday time.Time) (*Reports, Params, []Session) {
+	t.Helper()
+	r := New(conn, Options{Now: func() time.Time { return monday.AddDate(0, 2, 0) }})
+	p := Params{From: monday, To: monday.AddDate(0, 0, 7), Location: time.UTC, Limit: MaxLimit}
+	sessions, err := r.Sessions(t.Context(), c, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, p, sessions.Rows
 }
 
 // checkLinks follows a session's links: to the person's events, and to the one of the
@@ -136,14 +145,9 @@ func TestUnlockingWrittenAsLogon(t *testing.T) {
 	add("cid", 9, event.Logon, 2, 2)
 	add("cid", 24+8, event.Unlock, 7, 12) // proves that cid was still there
 	insertEvents(t, conn, events)
-	r := New(conn, Options{Now: func() time.Time { return monday.AddDate(0, 2, 0) }})
-	p := Params{From: monday, To: monday.AddDate(0, 0, 7), Location: time.UTC, Limit: MaxLimit}
-	sessions, err := r.Sessions(context.Background(), c, p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r, p, sessions := sessionsOfWeek(t, conn, c, monday)
 	var got []string
-	for _, s := range sessions.Rows {
+	for _, s := range sessions {
 		got = append(got, fmt.Sprintf("%s %s..%s %s, active %v h, elevated %t", s.User, s.Start.Format("Mon 15:04"), s.End.Format("Mon 15:04"), s.EndReason, s.ActiveSeconds/3600, s.Elevated))
 	}
 	want := []string{"ann Mon 09:00..Tue 17:00 logoff, active 16 h, elevated false", "cid Mon 09:00..Wed 08:00 max_session, active 47 h, elevated false"}
