@@ -127,7 +127,7 @@ func (s *Store) followClaims(ctx context.Context, tx *auditedTx, u *User, id *Id
 		if err != nil {
 			return err
 		}
-		if err := s.setMembership(ctx, tx, u, Grant{company.ID, in[key]}); err != nil {
+		if err := s.giveMembership(ctx, tx, u, Grant{company.ID, in[key]}); err != nil {
 			return err
 		}
 	}

@@ -184,8 +184,8 @@ func TestClaimsGiveAndTake(t *testing.T) {
 			in     in
 			ended  bool // sessions and tokens end
 		}{
-			{rules, []string{"acme"}, nil, authsvc.RoleUser, in{gamma.ID: authsvc.RoleCompanyAdmin, acme.ID: authsvc.RoleUser}, false},
-			{rules, []string{"acme", "acme-boss", "lost", "x"}, nil, authsvc.RoleUser, in{gamma.ID: authsvc.RoleCompanyAdmin, acme.ID: authsvc.RoleCompanyAdmin}, false},
+			{rules, []string{"acme"}, nil, authsvc.RoleUser, in{gamma.ID: authsvc.RoleCompanyAdmin, acme.ID: authsvc.RoleUser}, true},
+			{rules, []string{"acme", "acme-boss", "lost", "x"}, nil, authsvc.RoleUser, in{gamma.ID: authsvc.RoleCompanyAdmin, acme.ID: authsvc.RoleCompanyAdmin}, true},
 			{rules, []string{"ops"}, nil, authsvc.RoleAdmin, in{gamma.ID: authsvc.RoleCompanyAdmin, beta.ID: authsvc.RoleAdmin}, true},
 			{rules, []string{"ops"}, nil, authsvc.RoleAdmin, in{gamma.ID: authsvc.RoleCompanyAdmin, beta.ID: authsvc.RoleAdmin}, false},
 			{rules, []string{"root", "ops"}, nil, authsvc.RoleAdmin, in{gamma.ID: authsvc.RoleCompanyAdmin, beta.ID: authsvc.RoleAdmin}, false}, // no rule says root

@@ -88,14 +88,8 @@ func (s *Store) SetMembership(ctx context.Context, actor *Actor, userID uint32, 
 		if err := actor.mayGrant(&u, grant); err != nil {
 			return err
 		}
-		if err := s.setMembership(ctx, tx, &u, grant); err != nil {
+		if err := s.giveMembership(ctx, tx, &u, grant); err != nil {
 			return err
-		}
-		// An id that somebody else saw or planted before must not be worth more than it was. With less a session goes on, as roles are asked for each time.
-		if old, had := u.member(grant.CompanyID); u.Role != RoleGlobalAdmin && (!had || grant.Role.Outranks(old.Role)) {
-			if err := tx.endSessions(ctx, u.ID, false); err != nil {
-				return err
-			}
 		}
 		if u, err = s.user(ctx, tx, userID); err != nil {
 			return err
@@ -106,6 +100,18 @@ func (s *Store) SetMembership(ctx context.Context, actor *Actor, userID uint32, 
 		return User{}, fail(err, "set membership")
 	}
 	return u, nil
+}
+
+// giveMembership is setMembership for somebody who may be signed in. Where they may do more by it, their sessions end: an id that somebody
+// else saw or planted before must not be worth more than it was. With less a session goes on, as roles are asked for each time.
+func (s *Store) giveMembership(ctx context.Context, tx *auditedTx, u *User, grant Grant) error {
+	if err := s.setMembership(ctx, tx, u, grant); err != nil {
+		return err
+	}
+	if old, had := u.member(grant.CompanyID); u.Role == RoleGlobalAdmin || had && !grant.Role.Outranks(old.Role) {
+		return nil
+	}
+	return tx.endSessions(ctx, u.ID, false)
 }
 
 // setMembership writes a grant that has been allowed, for a person with the memberships that u says.
