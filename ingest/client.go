@@ -95,11 +95,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // batchResult is the answer to a batch.
 type batchResult struct {
-	Accepted  int  `json:"accepted"`
-	Duplicate int  `json:"duplicate"`
-	Rejected  int  `json:"rejected"`
-	Exact     bool `json:"exact"`
-	Results   []struct {
+	Accepted int        `json:"accepted"`
+	Exact    bool       `json:"exact"`
+	Results  []struct { // of those not accepted
 		Index   int    `json:"index"`
 		Status  string `json:"status"`
 		Field   string `json:"field"`
@@ -107,35 +105,36 @@ type batchResult struct {
 	} `json:"results"`
 }
 
-// Send sends events. Without an error each of them is durable, known already or
-// rejected, and the three numbers add up to len(events). After an error some may be
+// Send sends events. Without an error each of them is durable; but those that were known already, by their indexes
+// in rising order, and those rejected. After an error some may be
 // stored; sending them again counts nothing twice. It waits for a server that is busy.
-func (c *Client) Send(ctx context.Context, events []event.Event) (accepted, duplicate int, rejected []ClientRejection, err error) {
+func (c *Client) Send(ctx context.Context, events []event.Event) (duplicates []int, rejected []ClientRejection, err error) {
 	var text []byte
 	for start := 0; start < len(events); {
 		n := 0
 		text, n = appendFrames(text[:0], events[start:])
-		part := events[start : start+n]
+		before := len(duplicates) + len(rejected)
 		out, err := c.post(ctx, text)
 		if err != nil {
-			return accepted, duplicate, rejected, err
+			return duplicates, rejected, err
 		}
 		if !out.Exact {
 			c.exact.Store(false)
 		}
-		if out.Accepted+out.Duplicate+out.Rejected != len(part) {
-			return accepted, duplicate, rejected, fmt.Errorf("ingest: the server answered for %d of %d events", out.Accepted+out.Duplicate+out.Rejected, len(part))
-		}
-		accepted += out.Accepted
-		duplicate += out.Duplicate
 		for _, r := range out.Results {
-			if r.Status == "rejected" {
+			switch r.Status {
+			case "duplicate":
+				duplicates = append(duplicates, start+r.Index)
+			case "rejected":
 				rejected = append(rejected, ClientRejection{start + r.Index, r.Field, r.Message})
 			}
 		}
+		if told := out.Accepted + len(duplicates) + len(rejected) - before; told != n {
+			return duplicates, rejected, fmt.Errorf("ingest: the server answered for %d of %d events", told, n)
+		}
 		start += n
 	}
-	return accepted, duplicate, rejected, nil
+	return duplicates, rejected, nil
 }
 
 // appendFrames appends as many of events as one request takes, at least one.

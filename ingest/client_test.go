@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,21 +57,21 @@ func TestClient(t *testing.T) {
 	events := someEvents(25_000) // more than one request
 	events[12_345].Computer = "\x01"
 	events[20_000] = events[1]
-	accepted, duplicate, rejected, err := c.Send(t.Context(), events)
-	if err != nil || accepted != 24_998 || duplicate != 1 || len(rejected) != 1 {
-		t.Fatalf("%d accepted, %d duplicate, %v rejected, %v", accepted, duplicate, rejected, err)
+	duplicates, rejected, err := c.Send(t.Context(), events)
+	if err != nil || !slices.Equal(duplicates, []int{20_000}) || len(rejected) != 1 {
+		t.Fatalf("duplicates %v, rejected %v, %v", duplicates, rejected, err)
 	}
 	if want := (ClientRejection{12_345, "ComputerName", "holds a control character"}); rejected[0] != want {
 		t.Errorf("rejected %+v, want %+v", rejected[0], want)
 	}
-	if got := s.spool.events(t); got[0] != events[0] || len(got) != accepted {
+	if got := s.spool.events(t); got[0] != events[0] || len(got) != len(events)-2 {
 		t.Errorf("stored %+v, sent %+v", got[0], events[0])
 	}
-	if accepted, duplicate, _, err = c.Send(t.Context(), events[:100]); accepted != 0 || duplicate != 100 || err != nil {
-		t.Errorf("again: %d accepted, %d duplicate, %v", accepted, duplicate, err)
+	if duplicates, rejected, err = c.Send(t.Context(), events[:100]); len(duplicates) != 100 || duplicates[99] != 99 || len(rejected) != 0 || err != nil {
+		t.Errorf("again: duplicates %v, rejected %v, %v", duplicates, rejected, err)
 	}
-	if accepted, duplicate, rejected, err = c.Send(t.Context(), nil); accepted+duplicate+len(rejected) != 0 || err != nil {
-		t.Errorf("nothing: %d %d %v %v", accepted, duplicate, rejected, err)
+	if duplicates, rejected, err = c.Send(t.Context(), nil); len(duplicates)+len(rejected) != 0 || err != nil {
+		t.Errorf("nothing: %v %v %v", duplicates, rejected, err)
 	}
 }
 
@@ -87,9 +88,9 @@ func TestClientAndOperatorsLimits(t *testing.T) {
 		e := &events[i]
 		e.Domain, e.SID, e.SourceHost, e.Channel, e.Provider, e.Agent = long, long, long, long, long, long
 	}
-	accepted, duplicate, rejected, err := c.Send(t.Context(), events)
-	if err != nil || accepted != len(events) || duplicate+len(rejected) != 0 {
-		t.Fatalf("%d accepted, %d duplicate, %d rejected, %v", accepted, duplicate, len(rejected), err)
+	duplicates, rejected, err := c.Send(t.Context(), events)
+	if err != nil || len(duplicates)+len(rejected) != 0 {
+		t.Fatalf("%d duplicate, %d rejected, %v", len(duplicates), len(rejected), err)
 	}
 	if got := s.spool.events(t); len(got) != len(events) || got[11_999] != events[11_999] || got[24_999] != events[24_999] {
 		t.Errorf("%d events are stored, of %d", len(got), len(events))
@@ -110,17 +111,17 @@ func TestClientWaits(t *testing.T) {
 		}
 		return nil
 	}
-	if accepted, _, _, err := c.Send(t.Context(), someEvents(3)); err != nil || accepted != 3 || len(waits) != 3 || waits[0] != 10*time.Second {
-		t.Errorf("%d accepted, %v, waits %v", accepted, err, waits)
+	if duplicates, rejected, err := c.Send(t.Context(), someEvents(3)); err != nil || len(duplicates)+len(rejected) != 0 || len(waits) != 3 || waits[0] != 10*time.Second {
+		t.Errorf("duplicates %v, rejected %v, %v, waits %v", duplicates, rejected, err, waits)
 	}
 	s.spool.fail(spool.ErrFull)
 	waits = make([]time.Duration, 3, 100)
-	if _, _, _, err := c.Send(t.Context(), someEvents(9)); event.ErrorCode(err) != event.CodeUnavailable || len(waits) != 33 {
+	if _, _, err := c.Send(t.Context(), someEvents(9)); event.ErrorCode(err) != event.CodeUnavailable || len(waits) != 33 {
 		t.Errorf("a server that stays full: %v after %d waits", err, len(waits)-3)
 	}
 	stop := errors.New("stop")
 	c.pause = func(context.Context, time.Duration) error { return stop }
-	if _, _, _, err := c.Send(t.Context(), someEvents(9)); !errors.Is(err, stop) {
+	if _, _, err := c.Send(t.Context(), someEvents(9)); !errors.Is(err, stop) {
 		t.Errorf("a wait that is broken off: %v", err)
 	}
 }
@@ -128,18 +129,21 @@ func TestClientWaits(t *testing.T) {
 func TestClientErrors(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"another count": func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, []byte(`{"accepted":1}`)) },
-		"no JSON":       func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, []byte(`<html>`)) },
-		"a refusal":     func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 403, []byte(`{"message":"no"}`)) },
-		"a page":        func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) },
+		"no result": func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, 200, []byte(`{"accepted":1,"duplicate":1}`))
+		},
+		"no JSON":   func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 200, []byte(`<html>`)) },
+		"a refusal": func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, 403, []byte(`{"message":"no"}`)) },
+		"a page":    func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<html>", http.StatusBadGateway) },
 	} {
-		if _, _, _, err := overSocket(t, h).Send(t.Context(), someEvents(2)); err == nil {
+		if _, _, err := overSocket(t, h).Send(t.Context(), someEvents(2)); err == nil {
 			t.Errorf("%s: no error", name)
 		} else if name == "a refusal" && (event.ErrorCode(err) != event.CodeForbidden || !strings.Contains(err.Error(), "no")) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	c := NewClient(http.DefaultClient, "http://127.0.0.1:1", "7", "70")
-	if _, _, _, err := c.Send(t.Context(), someEvents(1)); err == nil {
+	if _, _, err := c.Send(t.Context(), someEvents(1)); err == nil {
 		t.Error("no server: no error")
 	}
 }

@@ -84,9 +84,9 @@ func TestClientExact(t *testing.T) {
 	}
 	send := func(list []event.Event, wantNew, wantKnown int, exact bool) {
 		t.Helper()
-		accepted, duplicate, rejected, err := c.Send(t.Context(), list)
-		if err != nil || accepted != wantNew || duplicate != wantKnown || len(rejected) != 0 || c.IsExact() != exact {
-			t.Errorf("%d new, %d known, %v, exact: %v, %v; want %d, %d, exact: %v", accepted, duplicate, rejected, c.IsExact(), err, wantNew, wantKnown, exact)
+		duplicates, rejected, err := c.Send(t.Context(), list)
+		if isNew := len(list) - len(duplicates); err != nil || isNew != wantNew || len(duplicates) != wantKnown || len(rejected) != 0 || c.IsExact() != exact {
+			t.Errorf("%d new, duplicates %v, %v, exact: %v, %v; want %d, %d, exact: %v", isNew, duplicates, rejected, c.IsExact(), err, wantNew, wantKnown, exact)
 		}
 	}
 	c.Exact()
@@ -132,9 +132,9 @@ func TestClientExactOverChunks(t *testing.T) {
 			want[events[i].ID()] = true
 		}
 	}
-	accepted, duplicate, rejected, err := c.Send(t.Context(), events)
-	if err != nil || accepted != known || duplicate != 100 || len(rejected) != 0 {
-		t.Fatalf("%d new, %d known, %v, %v", accepted, duplicate, rejected, err)
+	duplicates, rejected, err := c.Send(t.Context(), events)
+	if err != nil || len(duplicates) != 100 || duplicates[0] != known || len(rejected) != 0 {
+		t.Fatalf("duplicates %v, rejected %v, %v", duplicates, rejected, err)
 	}
 	for _, e := range s.spool.events(t) {
 		if id := e.ID(); !want[id] {
@@ -151,8 +151,8 @@ func TestClientExactOverChunks(t *testing.T) {
 // The rate of agents' keys does not bound imports.
 func TestImportsHaveNoRate(t *testing.T) {
 	s := newServer(t, func(o *Options) { o.Limiter = limit{time.Minute} })
-	if accepted, _, _, err := overSocket(t, s.http).Send(t.Context(), someEvents(9)); err != nil || accepted != 9 {
-		t.Errorf("%d events accepted: %v", accepted, err)
+	if duplicates, rejected, err := overSocket(t, s.http).Send(t.Context(), someEvents(9)); err != nil || len(duplicates)+len(rejected) != 0 {
+		t.Errorf("duplicates %v, rejected %v, %v", duplicates, rejected, err)
 	}
 	if a := s.post(t, PathEvents, lines(0, 9), "Content-Type", "application/x-ndjson"); a.status != 429 {
 		t.Errorf("the public route: %d %s", a.status, a.text)

@@ -19,19 +19,18 @@ import (
 
 type importSink map[event.ID]event.Event
 
-func (s importSink) Send(_ context.Context, events []event.Event) (accepted, duplicate int, rejected []importer.Rejection, err error) {
+func (s importSink) Send(_ context.Context, events []event.Event) (duplicates []int, rejected []importer.Rejection, err error) {
 	for i, e := range events {
 		switch _, known := s[e.ID()]; {
 		case e.User == "blocked":
 			rejected = append(rejected, importer.Rejection{Index: i, Field: "UserName", Reason: "is blocked"})
 		case known:
-			duplicate++
+			duplicates = append(duplicates, i)
 		default:
 			s[e.ID()] = e
-			accepted++
 		}
 	}
-	return accepted, duplicate, rejected, nil
+	return duplicates, rejected, nil
 }
 
 // runImport runs the command as a user would, and gives what it printed.
@@ -151,8 +150,8 @@ type goneSink struct{}
 
 var errGone = errors.New("gone")
 
-func (goneSink) Send(context.Context, []event.Event) (accepted, duplicate int, rejected []importer.Rejection, err error) {
-	return 0, 0, nil, errGone
+func (goneSink) Send(context.Context, []event.Event) (duplicates []int, rejected []importer.Rejection, err error) {
+	return nil, nil, errGone
 }
 
 func TestImportCommandStops(t *testing.T) {

@@ -210,12 +210,12 @@ func (c *cli) openReports(ctx context.Context, stderr io.Writer) (fetcher, error
 type serverSink struct{ client *ingest.Client }
 
 // Send gives the events to the server, which has them on disk when it returns.
-func (s serverSink) Send(ctx context.Context, events []event.Event) (accepted, duplicate int, rejected []importer.Rejection, err error) {
-	accepted, duplicate, refused, err := s.client.Send(ctx, events)
+func (s serverSink) Send(ctx context.Context, events []event.Event) (duplicates []int, rejected []importer.Rejection, err error) {
+	duplicates, refused, err := s.client.Send(ctx, events)
 	for _, r := range refused {
 		rejected = append(rejected, importer.Rejection{Index: r.Index, Field: r.Field, Reason: r.Reason})
 	}
-	return accepted, duplicate, rejected, err
+	return duplicates, rejected, err
 }
 
 // openImport is the target of "gatehouse import".

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -406,6 +407,17 @@ func TestStateOfAnotherStore(t *testing.T) {
 	}
 	check("a store that was restored", false, 1)
 	check("and again", true, 0)
+	// The last came by another way before the copy was made.
+	clear(sink.byID)
+	im.Store = "three, 24 months"
+	if _, _, err := sink.Send(t.Context(), sink.order[2:3]); err != nil {
+		t.Fatal(err)
+	}
+	kept := maps.Clone(sink.byID)
+	check("where one is known", false, 2)
+	sink.byID = kept
+	check("the store from before", false, 2)
+	check("and again", true, 0)
 	im.Stored = func(context.Context, []event.Event) (int, error) { return 0, errors.New("away") }
 	check("a store that does not answer", false, 0)
 }
@@ -416,12 +428,11 @@ func TestRejectedForTheirTime(t *testing.T) {
 	path := writeFile(t, "a.ndjson", strings.Join(lines, "\n")+"\n")
 	sink := newMemorySink()
 	keeps := false
-	im := newImporter(sinkFunc(func(events []event.Event) (accepted, duplicate int, rejected []Rejection, err error) {
+	im := newImporter(sinkFunc(func(events []event.Event) (duplicates []int, rejected []Rejection, err error) {
 		if events[0].User == "a" && !keeps {
-			return 0, 0, []Rejection{{0, "Timestamp", "is older than it should be"}}, nil
+			return nil, []Rejection{{0, "Timestamp", "is older than it should be"}}, nil
 		}
-		accepted, duplicate, _, err = sink.Send(t.Context(), events)
-		return accepted, duplicate, nil, err
+		return sink.Send(t.Context(), events)
 	}))
 	im.StateDir, im.Batch = t.TempDir(), 1
 	check := func(what string, passedOver bool, accepted, duplicate, rejected int) {
@@ -458,21 +469,27 @@ func TestCancel(t *testing.T) {
 
 func TestRejectedBySink(t *testing.T) {
 	path := writeFile(t, "a.ndjson", own("a", 1)+"\n"+own("b", 2)+"\n"+own("c", 3)+"\n")
-	f := importOne(t, newImporter(sinkFunc(func(events []event.Event) (int, int, []Rejection, error) {
-		return len(events) - 1, 0, []Rejection{{Index: 1, Field: "UserName", Reason: "is blocked"}}, nil
+	f := importOne(t, newImporter(sinkFunc(func([]event.Event) ([]int, []Rejection, error) {
+		return nil, []Rejection{{Index: 1, Field: "UserName", Reason: "is blocked"}}, nil
 	})), path)
 	if f.Rejected != 1 || f.Accepted != 2 || len(f.Rejections) != 1 || f.Rejections[0].First != "line 2" {
 		t.Errorf("%+v", f)
 	}
-	_, err := newImporter(sinkFunc(func([]event.Event) (int, int, []Rejection, error) { return 1, 0, nil, nil })).Import(t.Context(), []string{path})
-	if event.ErrorCode(err) != event.CodeInternal {
-		t.Errorf("a sink that loses events passed: %v", err)
+	for what, answer := range map[string]sinkFunc{
+		"twice":            func([]event.Event) ([]int, []Rejection, error) { return []int{1, 1}, nil, nil },
+		"as both":          func([]event.Event) ([]int, []Rejection, error) { return []int{1}, []Rejection{{Index: 1}}, nil },
+		"that is none":     func(events []event.Event) ([]int, []Rejection, error) { return []int{len(events)}, nil, nil },
+		"before the first": func([]event.Event) ([]int, []Rejection, error) { return nil, []Rejection{{Index: -1}}, nil },
+	} {
+		if _, err := newImporter(answer).Import(t.Context(), []string{path}); event.ErrorCode(err) != event.CodeInternal {
+			t.Errorf("a sink that tells of an event %s passed: %v", what, err)
+		}
 	}
 }
 
-type sinkFunc func(events []event.Event) (int, int, []Rejection, error)
+type sinkFunc func(events []event.Event) ([]int, []Rejection, error)
 
-func (f sinkFunc) Send(_ context.Context, events []event.Event) (int, int, []Rejection, error) {
+func (f sinkFunc) Send(_ context.Context, events []event.Event) ([]int, []Rejection, error) {
 	return f(events)
 }
 

@@ -27,12 +27,12 @@ import (
 )
 
 // Sink takes events that are normalized and carry their company and site. When
-// it returns without error, each of them is durable, known already or
-// rejected; len(events) = accepted + duplicate + len(rejected). It must not
+// it returns without error, each of them is durable, but for those that were
+// known already, by their indexes, and those rejected. It must not
 // keep the slice. An error means that none of them may be taken as stored; the
 // same events will come again.
 type Sink interface {
-	Send(ctx context.Context, events []event.Event) (accepted, duplicate int, rejected []Rejection, err error)
+	Send(ctx context.Context, events []event.Event) (duplicates []int, rejected []Rejection, err error)
 }
 
 // Rejection says why one event of a batch was refused.

@@ -44,24 +44,23 @@ type memorySink struct {
 
 func newMemorySink() *memorySink { return &memorySink{byID: map[event.ID]event.Event{}} }
 
-func (s *memorySink) Send(_ context.Context, events []event.Event) (accepted, duplicate int, rejected []Rejection, err error) {
+func (s *memorySink) Send(_ context.Context, events []event.Event) (duplicates []int, rejected []Rejection, err error) {
 	s.calls++
 	if s.fail != nil {
 		if err := s.fail(s.calls); err != nil {
-			return 0, 0, nil, err
+			return nil, nil, err
 		}
 	}
-	for _, e := range events {
+	for i, e := range events {
 		s.order = append(s.order, e)
 		id := e.ID()
 		if _, ok := s.byID[id]; ok {
-			duplicate++
+			duplicates = append(duplicates, i)
 			continue
 		}
-		accepted++
 		s.byID[id] = e
 	}
-	return accepted, duplicate, nil, nil
+	return duplicates, nil, nil
 }
 
 var testNow = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

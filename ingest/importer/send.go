@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -120,19 +119,10 @@ func (fi *fileImport) take(rec record) error {
 	return nil
 }
 
-// flush sends the batch, one kind of record at a time: the sink counts by
-// batch, and the summary by kind.
+// flush sends the batch.
 func (fi *fileImport) flush() error {
-	slices.SortStableFunc(fi.batch, func(a, b pending) int { return cmp.Compare(a.kind, b.kind) })
-	for start := 0; start < len(fi.batch); {
-		end := start + 1
-		for end < len(fi.batch) && fi.batch[end].kind == fi.batch[start].kind {
-			end++
-		}
-		if err := fi.send(fi.batch[start:end]); err != nil {
-			return &stopError{err}
-		}
-		start = end
+	if err := fi.send(); err != nil {
+		return &stopError{err}
 	}
 	fi.batch = fi.batch[:0]
 	if fi.position > fi.state.Position && !fi.untimely {
@@ -144,46 +134,49 @@ func (fi *fileImport) flush() error {
 	return nil
 }
 
-func (fi *fileImport) send(batch []pending) error {
-	fi.events = fi.events[:0]
-	for i := range batch {
-		fi.events = append(fi.events, batch[i].ev)
+func (fi *fileImport) send() error {
+	if len(fi.batch) == 0 {
+		return nil
 	}
-	accepted, duplicate, rejected, err := fi.run.im.Sink.Send(fi.run.ctx, fi.events)
+	fi.events = fi.events[:0]
+	for i := range fi.batch {
+		fi.events = append(fi.events, fi.batch[i].ev)
+	}
+	duplicates, rejected, err := fi.run.im.Sink.Send(fi.run.ctx, fi.events)
 	if err != nil {
 		return err
 	}
-	if accepted+duplicate+len(rejected) != len(batch) {
-		return event.Errorf(event.CodeInternal, "the sink answered for %d of %d events", accepted+duplicate+len(rejected), len(batch))
-	}
-	kind := batch[0].kind
-	c := fi.fs.kind(kind)
-	c.Accepted += accepted
-	c.Duplicate += duplicate
-	fi.fs.Accepted += accepted
-	fi.fs.Duplicate += duplicate
-	for _, rj := range rejected {
-		where := ""
-		if rj.Index >= 0 && rj.Index < len(batch) {
-			where = batch[rj.Index].where
+	isNew := slices.Repeat([]bool{true}, len(fi.batch))
+	for _, i := range duplicates {
+		if i < 0 || i >= len(isNew) || !isNew[i] {
+			return event.Errorf(event.CodeInternal, "the sink tells of a duplicate %d, of %d events", i, len(isNew))
 		}
-		fi.reject(kind, where, rj.Field, rj.Reason)
+		isNew[i] = false
+		fi.fs.Duplicate++
+		fi.fs.kind(fi.batch[i].kind).Duplicate++
 	}
-	if accepted > 0 || fi.state.Proof == nil {
-		fi.prove(batch, rejected)
+	for _, r := range rejected {
+		if r.Index < 0 || r.Index >= len(isNew) || !isNew[r.Index] {
+			return event.Errorf(event.CodeInternal, "the sink rejects event %d, of %d", r.Index, len(isNew))
+		}
+		isNew[r.Index] = false
+		fi.reject(fi.batch[r.Index].kind, fi.batch[r.Index].where, r.Field, r.Reason)
+	}
+	proof := -1 // the last that is new; else, at first, the last that is known
+	for i, is := range isNew {
+		if is {
+			proof = i
+			fi.fs.Accepted++
+			fi.fs.kind(fi.batch[i].kind).Accepted++
+		}
+	}
+	if proof < 0 && fi.state.Proof == nil && len(duplicates) > 0 {
+		proof = duplicates[len(duplicates)-1]
+	}
+	if proof >= 0 {
+		fi.state.Proof = fi.batch[proof].ev.AppendBinary(nil)
 	}
 	return nil
-}
-
-// prove keeps the last event of a batch that was not rejected, by which the next import tells whether
-// the store still has what came by this file.
-func (fi *fileImport) prove(batch []pending, rejected []Rejection) {
-	for i := len(batch) - 1; i >= 0; i-- {
-		if !slices.ContainsFunc(rejected, func(r Rejection) bool { return r.Index == i }) {
-			fi.state.Proof = batch[i].ev.AppendBinary(nil)
-			return
-		}
-	}
 }
 
 func (fi *fileImport) reject(kind, where, field, reason string) {
