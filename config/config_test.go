@@ -330,3 +330,28 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// TestOpenConnections: what goes to other machines in the clear, or to whoever answers there, is told, with what to do.
+func TestOpenConnections(t *testing.T) {
+	t.Parallel()
+	for env, want := range map[string]string{
+		"DATABASE_URL=postgresql://u:hunter2@db/d":                     "[database] url: somebody on the way to db can read and change what is sent: add sslmode=verify-full",
+		"DATABASE_URL=postgresql://u:hunter2@db/d?sslmode=verify-full": "",
+		"DATABASE_URL=mysql://u:hunter2@127.0.0.1/d":                   "",
+		"CLICKHOUSE_URL=http://u:hunter2@ch.example:8123":              "[clickhouse] url: somebody on the way to ch.example can read and change what is sent: use https",
+		"CLICKHOUSE_URL=https://u:hunter2@ch.example:8443":             "",
+		"CLICKHOUSE_URL=http://localhost:8123":                         "",
+		"REDIS_URL=redis://:hunter2@cache.example:6379/0":              "[cache] redis_url: somebody on the way to cache.example can read and change what is sent: use rediss",
+		"REDIS_URL=rediss://:hunter2@cache.example:6379/0":             "",
+		"REDIS_URL=redis://[::1]:6379":                                 "",
+	} {
+		cfg, err := Load("", []string{env})
+		if err != nil {
+			t.Errorf("%s: %v", env, err)
+			continue
+		}
+		if notices := strings.Join(cfg.Notices(), "\n"); !strings.HasPrefix(notices, want) || (want == "") != (notices == "") || strings.Contains(notices, "hunter2") {
+			t.Errorf("%s: notices %q, want %q", env, notices, want)
+		}
+	}
+}

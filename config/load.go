@@ -70,6 +70,7 @@ func Load(file string, environ []string) (*Config, error) {
 	if len(l.problems) > 0 {
 		return nil, l.problems
 	}
+	l.cfg.notices = append(l.cfg.notices, l.cfg.openConnections()...)
 	return l.cfg, nil
 }
 

@@ -39,12 +39,13 @@ func TestOldFileIsAccepted(t *testing.T) {
 		"[server] workers, [server] worker_lifetime", "graceful_shutdown", "sqlalchemy_track_modifications", "session_cookie_httponly",
 		"remember_cookie_duration", "static_max_age", "compression_level", "content_security_policy", "enable_security_headers", "db_logging_filtered_loggers",
 		"db_logging_dedupe_interval", `[logging] has no setting "something_nobody_knows", which is ignored`, "ssl_certfile and ssl_keyfile are not there",
+		"somebody on the way to db.example can read",
 	} {
 		if !strings.Contains(notices, told) {
 			t.Errorf("not told: %q", told)
 		}
 	}
-	if n := len(cfg.Notices()); n != 12 {
+	if n := len(cfg.Notices()); n != 13 {
 		t.Errorf("%d notices:\n%s", n, notices)
 	}
 	if strings.Contains(notices, "6f1c") || strings.Contains(notices, "gate:") {

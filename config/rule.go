@@ -14,6 +14,7 @@ import (
 	"time"
 	_ "time/tzdata" // whether a zone is valid must not depend on what the machine has installed
 
+	"gatehouse/internal/loopback"
 	"gatehouse/internal/reldb"
 )
 
@@ -288,6 +289,24 @@ func (c *Config) checkTogether() []string {
 			c.Ingest.MaxBytes, c.Ingest.MaxRecords, c.Spool.MaxBytes, max(most, 0)))
 	}
 	return problems
+}
+
+// openConnections tells of connections to other machines that somebody on the way could read or answer in place of the other side. They are
+// not refused: the network between may be trusted, and the former application's settings have such.
+func (c *Config) openConnections() (notices []string) {
+	const reads = "somebody on the way to %s can read and change what is sent: "
+	if t, err := reldb.ParseURL(c.Database.URL.Reveal()); err == nil {
+		if ok, parameters := t.Protected(); !ok {
+			notices = append(notices, fmt.Sprintf("[database] url: "+reads+"add %s (docs/databases.md)", t.URL.Hostname(), parameters))
+		}
+	}
+	if u, err := url.Parse(c.ClickHouse.URL.Reveal()); err == nil && u.Scheme == "http" && !loopback.Is(u.Host) {
+		notices = append(notices, fmt.Sprintf("[clickhouse] url: "+reads+"use https", u.Hostname()))
+	}
+	if u, err := url.Parse(c.Cache.RedisURL.Reveal()); err == nil && u.Scheme == "redis" && u.Host != "" && !loopback.Is(u.Host) {
+		notices = append(notices, fmt.Sprintf("[cache] redis_url: "+reads+"use rediss", u.Hostname()))
+	}
+	return notices
 }
 
 // largestRequest is the size of body whose events surely fit into the queue together, as the events of one request must: package

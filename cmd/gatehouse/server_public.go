@@ -11,6 +11,7 @@ import (
 	"gatehouse/dashboards"
 	"gatehouse/ingest"
 	"gatehouse/internal/edge"
+	"gatehouse/internal/loopback"
 	"gatehouse/query"
 )
 
@@ -97,7 +98,7 @@ func (s *server) metricsHandler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info := edge.FromContext(r.Context())
 		isProxy := slices.ContainsFunc(s.cfg.Proxy.Trusted, func(p netip.Prefix) bool { return p.Contains(info.Peer) })
-		if info.Forwarded || isProxy || !edge.IsLoopback(info.Host) {
+		if info.Forwarded || isProxy || !loopback.Is(info.Host) {
 			edge.NotFound(w, r)
 			return
 		}

@@ -4,27 +4,23 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"gatehouse/internal/loopback"
 )
 
 // Hosts are names that we answer to: logons.example.org, *.example.org for all names below it, addresses. None means all.
 // localhost and loopback addresses are always among them: whoever can use them is on this machine.
 type Hosts []string
 
-// IsLoopback tells whether host, with or without a port, is a name that leads to the own machine from every machine.
-func IsLoopback(host string) bool { return Hosts(nil).Allow(host) }
-
 // Allow tells whether host, with or without a port, is one of them.
 func (h Hosts) Allow(host string) bool {
+	if loopback.Is(host) {
+		return true
+	}
 	name, _ := splitHost(host)
 	name = strings.TrimSuffix(strings.ToLower(name), ".")
 	if addr, err := netip.ParseAddr(name); err == nil {
-		if addr.IsLoopback() {
-			return true
-		}
 		name = addr.Unmap().String()
-	}
-	if name == "localhost" {
-		return true
 	}
 	for _, allowed := range h {
 		allowed = strings.ToLower(strings.Trim(allowed, "[]"))

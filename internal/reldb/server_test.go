@@ -371,3 +371,38 @@ func TestPasswordNotTold(t *testing.T) {
 		}
 	}
 }
+
+// TestProtected: what is not on this machine is protected only by a certificate that is checked.
+func TestProtected(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"sqlite:///tmp/x.db":                                           "",
+		"postgresql://u@localhost/d":                                   "",
+		"postgresql://u@[::1]:5432/d?sslmode=prefer":                   "",
+		"postgresql:///d?host=/run/postgresql":                         "",
+		"postgresql://u@db/d":                                          "sslmode=verify-full",
+		"postgresql://u@db/d?sslmode=require":                          "sslmode=verify-full",
+		"postgresql://u@db/d?sslmode=verify-full":                      "",
+		"postgresql://u@db/d?sslmode=verify-ca":                        "",
+		"postgresql://u@localhost,db/d":                                "sslmode=verify-full",
+		"mysql://u@127.0.0.1/d":                                        "",
+		"mysql://u@localhost/d?unix_socket=/x.sock":                    "",
+		"mysql://u@db/d":                                               "tls=true",
+		"mysql://u@db/d?ssl-mode=REQUIRED":                             "tls=true",
+		"mysql://u@db/d?ssl-mode=VERIFY_IDENTITY":                      "",
+		"sqlserver://u@db/d":                                           "encrypt=true&TrustServerCertificate=false",
+		"sqlserver://u@db/d?encrypt=no":                                "encrypt=true&TrustServerCertificate=false",
+		"sqlserver://u@localhost/d":                                    "",
+		"sqlserver://u@db/d?encrypt=true&TrustServerCertificate=false": "",
+		"sqlserver://u@db/d?encrypt=strict":                            "",
+	} {
+		target, err := reldb.ParseURL(address)
+		if err != nil {
+			t.Errorf("%s: %v", address, err)
+			continue
+		}
+		if ok, parameters := target.Protected(); ok != (want == "") || !ok && parameters != want {
+			t.Errorf("%s: protected: %v, parameters %q", address, ok, parameters)
+		}
+	}
+}
