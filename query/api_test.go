@@ -112,7 +112,7 @@ func workday(c Company, secret string) []event.Event {
 	add(60, event.Lock, "Ann", "PC-1", nil)
 	add(75, event.Unlock, "Ann", "PC-1", nil)
 	add(480, event.Logoff, "Ann", "PC-1", nil)
-	add(30, event.Logon, "bob", secret, nil)
+	add(30, event.Logon, "bob", secret, func(e *event.Event) { e.SiteID = 0 })
 	for i := range 6 {
 		add(100+i, event.LogonFailed, fmt.Sprintf("user%d", i), "SRV", func(e *event.Event) {
 			e.Status, e.SubStatus, e.SourceIP, e.LogonType, e.LogonID = 0xC000006D, 0xC000006A, netip.MustParseAddr("203.0.113.9"), 3, 0
@@ -235,7 +235,9 @@ func TestReportsByHand(t *testing.T) {
 		},
 		"reports/failures" + query + "&group_by=reason":         {`"reason":"wrong_password","reason_text":"wrong password","failures":6`},
 		"reports/frequency" + query + "&group_by=hour&limit=24": {`"hour":8,"seconds":3600,"events":2}`, `"hour":3,"seconds":3600,"events":0}`},
-		"reports/frequency" + query + "&group_by=site":          {fmt.Sprintf(`"site":"site-of-%d","events":3`, a.one.ID)},
+		"reports/frequency" + query + "&group_by=site":          {fmt.Sprintf(`"site_id":1,"site":"site-of-%d","events":2`, a.one.ID), `"site_id":0,"site":"Import","events":1`},
+		"reports/time-spent" + query + "&group_by=site&site=0":  {`"rows":[{"site_id":0,"site":"Import","users":1`},
+		"events" + query + "&site=0":                            {`"user":"bob"`},
 		"reports/first-last" + query:                            {`"day":"2025-11-18","user":"Ann","first_logon":"2025-11-18T08:00:00Z","last_logon":"2025-11-18T08:00:00Z","last_logoff":"2025-11-18T16:00:00Z"`},
 		"reports/coverage" + query:                              {`"computer":"PC-1"`, `"lag_median_seconds":1.5`, `"no_logoffs"`},
 		"events" + query + "&type=logon_failed&limit=2":         {`"next_cursor":"`, `"reason":"wrong password"`, `"status":"0xC000006D"`, `"user":"user5"`, `"source_ip":"203.0.113.9"`},

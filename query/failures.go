@@ -74,12 +74,12 @@ type Thresholds struct {
 
 // FailureRow is the failures of one user, computer, address, reason or site.
 type FailureRow struct {
-	User       string        `json:"user,omitempty"`
-	Computer   string        `json:"computer,omitempty"`
-	Address    *string       `json:"address,omitempty"` // "" for none
+	User       *string       `json:"user,omitempty"` // "" for none, and so below
+	Computer   *string       `json:"computer,omitempty"`
+	Address    *string       `json:"address,omitempty"`
 	Reason     string        `json:"reason,omitempty"`
 	ReasonText string        `json:"reason_text,omitempty"`
-	SiteID     uint32        `json:"site_id,omitempty"`
+	SiteID     *uint32       `json:"site_id,omitempty"`
 	Site       string        `json:"site,omitempty"`
 	Failures   uint64        `json:"failures"`
 	Users      uint64        `json:"users"`

@@ -187,9 +187,9 @@ func (t *tally) rows(sites map[uint32]string) []FailureRow {
 		}
 		switch by {
 		case ByUser:
-			row.User = s.shown
+			row.User = &s.shown
 		case ByComputer:
-			row.Computer = s.shown
+			row.Computer = &s.shown
 		case ByAddress:
 			text := addrText(s.address())
 			row.Address = &text
@@ -197,7 +197,7 @@ func (t *tally) rows(sites map[uint32]string) []FailureRow {
 			reason := reasonOf(s.code)
 			row.Reason, row.ReasonText = reason.Key, reason.Text
 		case BySite:
-			row.SiteID, row.Site = s.site, sites[s.site]
+			row.SiteID, row.Site = &s.site, sites[s.site]
 		}
 		rows[i] = row
 	}

@@ -92,10 +92,14 @@ func (r *Reports) FirstLast(ctx context.Context, c Company, p Params) (*FirstLas
 // firstLastOfSIDs are the conditions and values of firstlast_events_sids.sql. The events
 // at the edges are read with those around them that they may tell again.
 func firstLastOfSIDs(c Company, p Params) *conditions {
+	sites := []uint32{} // of all
+	if p.Site != nil {
+		sites = append(sites, *p.Site)
+	}
 	wide := p
-	wide.User, wide.Site = "", 0
+	wide.User, wide.Site = "", nil
 	w := where(c).matching(wide).add("time >= fromUnixTimestamp64Milli({from:Int64} - {again:Int64}, 'UTC') AND time < fromUnixTimestamp64Milli({to:Int64} + {again:Int64}, 'UTC')",
-		"from", p.From, "to", p.To, "again", toldAgainWithin.Milliseconds(), "user", p.User, "site", p.Site)
+		"from", p.From, "to", p.To, "again", toldAgainWithin.Milliseconds(), "user", p.User, "sites", sites)
 	maps.Copy(w.args, sessionArgs(c, p).only("company", "computer", "lo", "hi"))
 	return w
 }

@@ -21,4 +21,4 @@ FROM (
     )
     WHERE {user:String} = '' OR person = {user:String}
 )
-WHERE NOT told_again AND ms >= {from:Int64} AND ms < {to:Int64} AND ({site:UInt32} = 0 OR site_id = {site:UInt32})
+WHERE NOT told_again AND ms >= {from:Int64} AND ms < {to:Int64} AND (empty({sites:Array(UInt32)}) OR has({sites:Array(UInt32)}, site_id))

@@ -57,9 +57,9 @@ type FrequencyRow struct {
 	WeekdayName string     `json:"weekday_name,omitempty"`
 	Hour        *int       `json:"hour,omitempty"`    // the local clock's, 0 to 23
 	Seconds     *int64     `json:"seconds,omitempty"` // how much of the range the bucket holds
-	User        string     `json:"user,omitempty"`
-	Computer    string     `json:"computer,omitempty"`
-	SiteID      uint32     `json:"site_id,omitempty"`
+	User        *string    `json:"user,omitempty"`    // "" for none, and so below
+	Computer    *string    `json:"computer,omitempty"`
+	SiteID      *uint32    `json:"site_id,omitempty"`
 	Site        string     `json:"site,omitempty"`
 	Events      uint64     `json:"events"`
 	Users       *uint64    `json:"users,omitempty"`
@@ -96,20 +96,21 @@ func (r *Reports) frequencyByName(ctx context.Context, c Company, p Params, repo
 		var (
 			row         FrequencyRow
 			name, shown string
+			site        uint32
 			first, last int64
 			users, pcs  uint64
 		)
-		if err := q.Scan(&name, &row.SiteID, &shown, &row.Events, &users, &pcs, &first, &last); err != nil {
+		if err := q.Scan(&name, &site, &shown, &row.Events, &users, &pcs, &first, &last); err != nil {
 			return err
 		}
 		row.First, row.Last = p.local(first), p.local(last)
 		switch report.GroupBy {
 		case ByUser:
-			row.User, row.Computers = shown, &pcs
+			row.User, row.Computers = &shown, &pcs
 		case ByComputer:
-			row.Computer, row.Users = shown, &users
+			row.Computer, row.Users = &shown, &users
 		case BySite:
-			row.Site, row.Users, row.Computers = sites[row.SiteID], &users, &pcs
+			row.SiteID, row.Site, row.Users, row.Computers = &site, sites[site], &users, &pcs
 		}
 		rows = append(rows, row)
 		return nil

@@ -128,7 +128,7 @@ func genEvents(t *draw, c Company, most int) []event.Event {
 	out := make([]event.Event, 0, n)
 	for range n {
 		e := event.Event{
-			CompanyID: c.ID, SiteID: uint32(t.between(1, 3)), Time: around(t, days),
+			CompanyID: c.ID, SiteID: uint32(t.between(0, 2)), Time: around(t, days),
 			Type: oneOf(t, event.Types()), User: oneOf(t, testUsers), Computer: oneOf(t, testComputers),
 			LogonType: oneOf(t, []uint8{2, 3, 5, 7, 10, 11, 13, 255}), LogonID: uint64(t.between(0, 2)),
 			LocalIP: addrOf(t), SourceIP: addrOf(t),
@@ -273,7 +273,7 @@ func genRange(t *draw, v url.Values, events []event.Event) {
 // genFilters draws some of the common filters.
 func genFilters(t *draw, v url.Values) {
 	if t.between(0, 3) == 0 {
-		v.Set("site", oneOf(t, []string{"1", "2"}))
+		v.Set("site", oneOf(t, []string{"0", "1", "2"}))
 	}
 	if t.between(0, 3) == 0 {
 		v.Set("user", oneOf(t, testUsers))
@@ -315,7 +315,7 @@ func passes(p Params, e *event.Event) bool {
 		}
 		return n == 0
 	}
-	return ok(p.Site != 0, e.SiteID == p.Site) && ok(p.User != "", event.Fold(e.User) == p.User) &&
+	return p.ofSite(e.SiteID) && ok(p.User != "", event.Fold(e.User) == p.User) &&
 		ok(p.Computer != "", event.Fold(e.Computer) == p.Computer) && ok(p.Domain != "", event.Fold(e.Domain) == p.Domain) &&
 		ok(p.LogonID != 0, e.LogonID == p.LogonID) && ok(p.EventID != 0, e.EventID == p.EventID) &&
 		ok(p.Address.IsValid(), e.SourceIP == p.Address || e.LocalIP == p.Address || e.PublicIP == p.Address) &&

@@ -100,16 +100,18 @@ func addressOf(e *event.Event) netip.Addr {
 func shownFailures(report *FailuresReport) []string {
 	var out []string
 	for _, row := range report.Rows {
-		name := event.Fold(row.User)
+		name := ""
 		switch report.GroupBy {
+		case ByUser:
+			name = event.Fold(*row.User)
 		case ByComputer:
-			name = event.Fold(row.Computer)
+			name = event.Fold(*row.Computer)
 		case ByAddress:
 			name = *row.Address
 		case ByReason:
 			name = row.Reason
 		case BySite:
-			name = fmt.Sprint(row.SiteID)
+			name = fmt.Sprint(*row.SiteID)
 		}
 		line := fmt.Sprintf("%s %d u%d c%d a%d %d-%d", name, row.Failures, row.Users, row.Computers, row.Addresses, row.First.UnixMilli(), row.Last.UnixMilli())
 		reasons := map[string]uint64{}

@@ -67,11 +67,11 @@ func frequencyKey(by string, row *FrequencyRow) string {
 	case ByWeekdayHour:
 		return fmt.Sprintf("%s %02d", row.WeekdayName, *row.Hour)
 	case ByUser:
-		return event.Fold(row.User)
+		return event.Fold(*row.User)
 	case ByComputer:
-		return event.Fold(row.Computer)
+		return event.Fold(*row.Computer)
 	}
-	return fmt.Sprint(row.SiteID)
+	return fmt.Sprint(*row.SiteID)
 }
 
 func wantFrequencyKey(by string, p Params, e *event.Event) string {

@@ -84,7 +84,7 @@ func TestOracleTotals(t *testing.T) {
 			from, to := p.From.UnixMilli(), p.To.UnixMilli()
 			around := SessionLookaround.Milliseconds()
 			for _, s := range referenceSessions(events, from-around, to+around, testNow.UnixMilli(), c.MaxSession.Milliseconds()) {
-				if (p.User != "" && s.user != p.User) || (p.Computer != "" && s.computer != p.Computer) || (p.Site != 0 && s.site != p.Site) {
+				if (p.User != "" && s.user != p.User) || (p.Computer != "" && s.computer != p.Computer) || !p.ofSite(s.site) {
 					continue
 				}
 				if s.signedIn && s.start >= from && s.start < to {

@@ -62,8 +62,11 @@ func makeParams() []*paramDef {
 			schema: textSchema, parse: parseAt,
 		},
 		{
-			Name: "site", Description: "Only what came by this site (API key), by its number.",
-			schema: intSchema(1, 1<<32-1), parse: one("site", func(in *input, s string) error { return readUint(s, "site", 1, 1<<32-1, &in.p.Site) }),
+			Name: "site", Description: "Only what came by this site (API key), by its number. 0: what was imported from files without one.",
+			schema: intSchema(0, 1<<32-1), parse: one("site", func(in *input, s string) error {
+				in.p.Site = new(uint32)
+				return readUint(s, "site", 0, 1<<32-1, in.p.Site)
+			}),
 		},
 		{
 			Name: "user", Description: "Only this user, without domain and without regard to case.",

@@ -39,11 +39,11 @@ type Params struct {
 	Location *time.Location // tz, default the company's
 	At       time.Time      // the instant asked for, default now
 
-	Site     uint32 // 0: all
-	User     string // folded, "" for all
-	Computer string // folded, "" for all
-	Domain   string // folded, "" for all
-	Search   string // q: folded beginning of a user or computer name
+	Site     *uint32 // nil: all; 0 is what came without a key, by import
+	User     string  // folded, "" for all
+	Computer string  // folded, "" for all
+	Domain   string  // folded, "" for all
+	Search   string  // q: folded beginning of a user or computer name
 
 	Types      []event.Type    // empty: all
 	Accounts   []event.Account // empty: all
@@ -215,3 +215,6 @@ func asFieldError(err error) *event.Error {
 	}
 	return event.Wrap(event.CodeInvalid, err, "the request is wrong")
 }
+
+// ofSite tells whether what came by a site is asked for.
+func (p *Params) ofSite(id uint32) bool { return p.Site == nil || *p.Site == id }

@@ -214,7 +214,7 @@ func TestValuesAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if p.User != "ann" || p.Computer != "pc-1" || p.Search != "zoë" || len(p.Types) != 3 || p.Types[1] != event.Logoff || len(p.Accounts) != 2 ||
-		p.LogonTypes[1] != event.LogonTypeNone || p.Address.String() != "10.0.0.7" || p.LogonID != 0x3e7 || p.EventID != 4624 || p.Site != 3 ||
+		p.LogonTypes[1] != event.LogonTypeNone || p.Address.String() != "10.0.0.7" || p.LogonID != 0x3e7 || p.EventID != 4624 || *p.Site != 3 ||
 		p.Limit != 5 || p.Zone().String() != "Asia/Kolkata" || p.Format != FormatCSV {
 		t.Errorf("%+v", p)
 	}

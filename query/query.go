@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -180,12 +181,17 @@ func queryError(ctx context.Context, err error) error {
 // siteLabels gives the names of the company's sites; a failure to find them
 // costs the names, not the report.
 func (r *Reports) siteLabels(ctx context.Context, c Company) map[uint32]string {
-	if r.siteNames == nil {
-		return nil
+	var names map[uint32]string
+	if r.siteNames != nil {
+		names, _ = r.siteNames(ctx, c.ID) // a report without them is better than none
 	}
-	names, err := r.siteNames(ctx, c.ID)
-	if err != nil {
-		return nil
+	out := maps.Clone(names)
+	if out == nil {
+		out = map[uint32]string{}
 	}
-	return names
+	out[0] = importSite
+	return out
 }
+
+// importSite is the name of the site of events that came by no key: those of "gatehouse import".
+const importSite = "Import"

@@ -203,7 +203,7 @@ func (r *Reports) eachSession(ctx context.Context, c Company, p Params, now int6
 // no more than one person's events at one computer are held at a time.
 func (r *Reports) walkSessions(ctx context.Context, c Company, p Params, now int64, visitor sessionVisitor) error {
 	w := &walker{now: now, maxSession: maxSessionOf(c).Milliseconds(), power: map[string][]mark{}, emit: func(s *span) error {
-		if p.Site != 0 && s.site != p.Site {
+		if !p.ofSite(s.site) {
 			return nil
 		}
 		return visitor.session(s)

@@ -37,7 +37,7 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 	var out []event.Event
 	for i := range 3 + r.IntN(25) {
 		e := event.Event{
-			CompanyID: company, SiteID: uint32(1 + r.IntN(2)), Account: event.AccountUser, LogonType: event.LogonTypeNone,
+			CompanyID: company, SiteID: uint32(r.IntN(3)), Account: event.AccountUser, LogonType: event.LogonTypeNone,
 			Type: types[r.IntN(len(types))], Computer: fmt.Sprintf("PC-%s-%d", name, r.IntN(computers)),
 			Time: (start.UnixMilli() + r.Int64N(span)) / granularity * granularity,
 		}
@@ -199,10 +199,10 @@ func compareFiltered(t *testing.T, reports *Reports, c Company, p Params, events
 		p.User = some.user
 	}
 	if r.IntN(2) == 0 {
-		p.Site = some.site
+		p.Site = &some.site
 	}
 	mine := func(s *refSession) bool {
-		return s.computer == p.Computer && (p.User == "" || s.user == p.User) && (p.Site == 0 || s.site == p.Site)
+		return s.computer == p.Computer && (p.User == "" || s.user == p.User) && p.ofSite(s.site)
 	}
 	// An instant at which something happened to it, or one beside that.
 	instants := []int64{some.start, some.until}
@@ -341,12 +341,15 @@ func compareTimeSpent(t *testing.T, reports *Reports, c Company, p Params, sessi
 		}
 		have := map[string]bool{}
 		for _, row := range got.Rows {
-			label := event.Fold(row.User)
-			if row.Computer != "" {
-				label += "|" + event.Fold(row.Computer)
+			label := ""
+			if row.User != nil {
+				label += event.Fold(*row.User)
 			}
-			if row.SiteID != 0 {
-				label += fmt.Sprint("#", row.SiteID)
+			if row.Computer != nil {
+				label += "|" + event.Fold(*row.Computer)
+			}
+			if row.SiteID != nil {
+				label += fmt.Sprint("#", *row.SiteID)
 			}
 			label += "@" + row.Day
 			have[label] = true

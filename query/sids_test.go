@@ -54,7 +54,7 @@ func TestOnePersonByNameAndSID(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, row := range report.Rows {
-			got = append(got, fmt.Sprintf("%s %d sessions %.0f s", row.User, row.Sessions, row.TotalSeconds))
+			got = append(got, fmt.Sprintf("%s %d sessions %.0f s", *row.User, row.Sessions, row.TotalSeconds))
 		}
 		return got
 	}

@@ -26,9 +26,9 @@ const MaxTimeGroups = 500_000
 // TimeSpentRow is the time of one group. Fields that the grouping leaves out are absent.
 type TimeSpentRow struct {
 	Day              string    `json:"day,omitempty"` // local date
-	User             string    `json:"user,omitempty"`
-	Computer         string    `json:"computer,omitempty"`
-	SiteID           uint32    `json:"site_id,omitempty"`
+	User             *string   `json:"user,omitempty"`
+	Computer         *string   `json:"computer,omitempty"`
+	SiteID           *uint32   `json:"site_id,omitempty"`
 	Site             string    `json:"site,omitempty"`
 	Users            uint64    `json:"users"`              // people in the group
 	Sessions         uint64    `json:"sessions"`           // that touch the range, or the day
@@ -83,7 +83,6 @@ func (r *Reports) TimeSpent(ctx context.Context, c Company, p Params) (*TimeSpen
 	for i, g := range groups {
 		sum := t.groups[g]
 		row := TimeSpentRow{
-			User: sum.userName, Computer: sum.computerName, SiteID: g.site, Site: sites[g.site],
 			Users: sum.users, Sessions: sum.sessions, InferredSessions: sum.inferred,
 			TotalSeconds: seconds(sum.total), ActiveSeconds: seconds(sum.active), PausedSeconds: seconds(sum.total - sum.active),
 			SumSeconds: seconds(sum.plain), SumActiveSeconds: seconds(sum.plainActive),
@@ -91,6 +90,15 @@ func (r *Reports) TimeSpent(ctx context.Context, c Company, p Params) (*TimeSpen
 		}
 		if p.Grouped("day") {
 			row.Day = t.days[g.day].Date
+		}
+		if p.Grouped(ByUser) {
+			row.User = &sum.userName
+		}
+		if p.Grouped(ByComputer) {
+			row.Computer = &sum.computerName
+		}
+		if p.Grouped(BySite) {
+			row.SiteID, row.Site = &g.site, sites[g.site]
 		}
 		out.Rows[i] = row
 	}

@@ -153,7 +153,7 @@ func (r *Reports) totalsOfSessions(ctx context.Context, c Company, p Params, rep
 			return nil
 		},
 		track: func(user, computer string, marks []mark) { // person by person, too
-			inside := func(m mark) bool { return m.time() >= from && m.time() < to && (p.Site == 0 || m.site() == p.Site) }
+			inside := func(m mark) bool { return m.time() >= from && m.time() < to && p.ofSite(m.site()) }
 			if !slices.ContainsFunc(marks, inside) {
 				return
 			}

@@ -68,8 +68,8 @@ func (w *conditions) matching(p Params) *conditions {
 
 // kinds adds the filters that the projection of the table can answer too.
 func (w *conditions) kinds(p Params) *conditions {
-	if p.Site != 0 {
-		w.add("site_id = {site:UInt32}", "site", p.Site)
+	if p.Site != nil {
+		w.add("site_id = {site:UInt32}", "site", *p.Site)
 	}
 	if len(p.Types) > 0 {
 		w.add("has({types:Array(UInt8)}, toUInt8(type))", "types", codes(p.Types))
