@@ -9,7 +9,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 DATA    ?= ./data
-LISTEN  ?= 127.0.0.1:8000
+# Where make run and make demo listen, HOST:PORT; empty: as the settings say, else 127.0.0.1:8000.
+LISTEN  ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null)
 
@@ -51,7 +52,7 @@ build: ## build bin/gatehouse
 
 .PHONY: run
 run: setup build ## start Gatehouse at https://localhost:8000 with its data in ./data
-	exec bin/gatehouse --data $(DATA) serve --listen $(LISTEN)
+	exec bin/gatehouse --data $(DATA) serve $(if $(LISTEN),--listen $(LISTEN))
 
 .PHONY: demo
 demo: setup build ## start Gatehouse with one simulated month in it

@@ -167,8 +167,32 @@ func (h *handler) check(c *connection, method string, req *request, st statement
 	if !readOnly && !mayWrite {
 		return false, raise(codeReadonly, "READONLY", "Cannot execute query in readonly mode")
 	}
+	if req.company != "" {
+		if err := refuseSettings(c, req); err != nil {
+			return false, err
+		}
+	}
 	query := st.keyword == "SELECT" || st.keyword == "WITH" || st.keyword == "FROM"
 	return readOnly && query, nil
+}
+
+// refuseSettings refuses SETTINGS in a company's statement. ClickHouse holds a session's constraints against those of the statement
+// itself, but not against those of a query within it, which could so name another company. What SETTINGS there are the engine's own
+// parser says: it cannot be deceived by quotes and comments, and is asked only where the word stands somewhere.
+func refuseSettings(c *connection, req *request) error {
+	if !strings.Contains(strings.ToLower(req.text), "settings") {
+		return nil
+	}
+	tree, _, err := c.query("EXPLAIN AST "+req.text, "TSVRaw", req.params)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(tree)) {
+		if strings.TrimSpace(line) == "Set" {
+			return raise(codeReadonly, "READONLY", "SETTINGS are not for a company's statement: send them as parameters of the request")
+		}
+	}
+	return nil
 }
 
 // stream sends a result in pieces as the engine produces them.

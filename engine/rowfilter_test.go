@@ -39,12 +39,19 @@ func TestRowFilters(t *testing.T) {
 		t.Errorf("view's target: %s", r.body)
 	}
 	for _, q := range []string{
-		"SELECT count() FROM ev SETTINGS log_comment = '*'", "SET log_comment = '*'", "INSERT INTO ev VALUES (2, 1)", "CREATE TABLE x (a Int8) ENGINE = Memory",
+		"SELECT count() FROM ev SETTINGS log_comment = '*'", "SELECT * FROM (SELECT * FROM ev SETTINGS log_comment = '*')", "WITH q AS (SELECT * FROM ev settings/**/log_comment='*') SELECT * FROM q",
+		"SELECT * FROM view(SELECT * FROM ev SETTINGS `log\\x5fcomment` = '*')", "SELECT (SELECT count() FROM ev SETTINGS log_comment = '*')", "SELECT 1 WHERE 1 IN (SELECT v FROM ev SETTINGS log_comment = '*')",
+		"SELECT v FROM ev SETTINGS log_comment = '*' UNION ALL SELECT 1", "SELECT * FROM viewIfPermitted(SELECT v FROM ev SETTINGS log_comment = '*' ELSE null('v UInt64'))", "SELECT * FROM (EXPLAIN SELECT * FROM ev SETTINGS log_comment = '*')",
+		"EXPLAIN SELECT * FROM ev SETTINGS log_comment = '*'", "SET log_comment = '*'", "INSERT INTO ev VALUES (2, 1)", "CREATE TABLE x (a Int8) ENGINE = Memory",
 		"DROP TABLE ev", "KILL QUERY WHERE 1", "SELECT 1; SELECT 2", "SELECT 1 INTO OUTFILE 'x'", "ALTER TABLE ev DELETE WHERE 1", "SYSTEM FLUSH LOGS",
 	} {
 		if r := post(t, e, q, nil, CompanyHeader, "2"); r.status == 200 {
 			t.Errorf("company 2 may %s: %s", q, r.body)
 		}
+	}
+	// The word alone does no harm.
+	if r := post(t, e, "SELECT 'no SETTINGS here' AS settings, count() FROM ev -- SETTINGS log_comment = '*'", nil, CompanyHeader, "2"); r.body != "no SETTINGS here\t250\n" {
+		t.Errorf("the word settings: %s", r.body)
 	}
 	for name, value := range map[string]string{"log_comment": "*", "readonly": "0", "additional_table_filters": "{}", "max_threads": "x"} {
 		if r := post(t, e, "SELECT count() FROM ev", url.Values{name: {value}}, CompanyHeader, "2"); r.status == 200 {

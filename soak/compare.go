@@ -17,8 +17,8 @@ import (
 // snapshot is every report of a company, by its path.
 type snapshot map[string][]byte
 
-// generated is the one part of a report that is meant to differ.
-var generated = regexp.MustCompile(`"generated_at":"[^"]*",?`)
+// generated are the parts of a report that are meant to differ: when it was made, which the cursor of its next page holds too.
+var generated = regexp.MustCompile(`,?"(generated_at|next_cursor)":"[^"]*"`)
 
 // takeSnapshot asks every report that the API's own description lists, whole, page by page.
 func takeSnapshot(ctx context.Context, client *http.Client, base, key string, params url.Values) (snapshot, error) {

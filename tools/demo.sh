@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Starts Gatehouse and fills it with one simulated month of a company "Demo", once for each data directory.
-# Usage: tools/demo.sh DATA HOST:PORT
+# Usage: tools/demo.sh DATA [HOST:PORT]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-data=$1 listen=$2
+data=$1 listen=${2-}
 mkdir -p "$data"
 started=$(mktemp)
 
-bin/gatehouse --data "$data" serve --listen "$listen" &
+bin/gatehouse --data "$data" serve ${listen:+--listen "$listen"} &
 server=$!
 stop() {
 	rm -f "$started"

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -187,6 +188,7 @@ func TestMigrateRelational(t *testing.T) {
 		latest := states[0].Latest
 		sh.ok(nil, "migrate", "up", "--only", "relational")
 		sh.ok(nil, "migrate", "up", "--only", "relational")
+		sh.fails(2, []string{fmt.Sprintf("--steps %d: there are %d migrations", latest+1, latest)}, "migrate", "down", "--only", "relational", "--steps", fmt.Sprint(latest+1))
 		sh.ok(nil, "migrate", "down", "--only", "relational", "--steps", "1")
 		sh.fails(1, []string{"gatehouse migrate up"}, "company", "list")
 		sh.ok(&states, "migrate", "status", "--only", "relational", "--json")

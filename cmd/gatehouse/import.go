@@ -103,8 +103,13 @@ func newImportCommand(open openImport) *cobra.Command {
 			if target.inexact != nil {
 				sum.Inexact = target.inexact()
 			}
-			if err := printImport(cmd.OutOrStdout(), &sum, asJSON); err != nil {
+			if err := printImport(cmd.OutOrStdout(), &sum, target.location, asJSON); err != nil {
 				return err
+			}
+			if !asJSON && !salvage && slices.ContainsFunc(sum.Files, func(f importer.FileSummary) bool { return f.DamageCount > 0 && strings.Contains(f.Format, "evtx") }) {
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), "\nWith --salvage, records behind damage in .evtx files are looked for."); err != nil {
+					return err
+				}
 			}
 			switch {
 			case errors.Is(runErr, context.Canceled):
@@ -171,8 +176,8 @@ func importProgress(w io.Writer) (func(importer.Progress), func()) {
 	}
 }
 
-// printImport prints the summary for a person, or whole as JSON.
-func printImport(w io.Writer, sum *importer.Summary, asJSON bool) error {
+// printImport prints the summary for a person, with days in their company's zone, or whole as JSON.
+func printImport(w io.Writer, sum *importer.Summary, zone *time.Location, asJSON bool) error {
 	if asJSON {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
@@ -214,6 +219,16 @@ func printImport(w io.Writer, sum *importer.Summary, asJSON bool) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
+	if sum.First != nil {
+		if zone == nil {
+			zone = time.UTC
+		}
+		first, last := sum.First.In(zone).Format(time.DateOnly), sum.Last.In(zone).Format(time.DateOnly)
+		after := sum.Last.In(zone).AddDate(0, 0, 1).Format(time.DateOnly)
+		if _, err := fmt.Fprintf(w, "\nThe events are from %s to %s: reports of all of them need --from %s --to %s.\n", first, last, first, after); err != nil {
+			return err
+		}
+	}
 	return printImportTroubles(w, sum)
 }
 
@@ -237,7 +252,11 @@ func printImportTroubles(w io.Writer, sum *importer.Summary) error {
 	for i := range sum.Files {
 		f := &sum.Files[i]
 		if f.DamageCount > 0 {
-			fmt.Fprintf(&b, "\n%s: %d places could not be read as they should:\n", f.File, f.DamageCount)
+			places, they := "one place", "it"
+			if f.DamageCount > 1 {
+				places, they = fmt.Sprint(f.DamageCount, " places"), "they"
+			}
+			fmt.Fprintf(&b, "\n%s: %s could not be read as %s should:\n", f.File, places, they)
 			shown := f.Damaged[:min(len(f.Damaged), maxDamagePrinted)]
 			for _, d := range shown {
 				fmt.Fprintf(&b, "  %s: %s\n", d.Where, d.Reason)

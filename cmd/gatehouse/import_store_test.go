@@ -45,7 +45,7 @@ func TestImportAfterTheStoreChanged(t *testing.T) {
 	for _, step := range []string{"down", "up"} {
 		args := []string{"--data", dir, "migrate", step, "--only", "events"}
 		if step == "down" {
-			args = append(args, "--steps", "100")
+			args = append(args, "--steps", "1")
 		}
 		var out, errs bytes.Buffer
 		if code := run(args, []string{"PATH=" + os.Getenv("PATH")}, &out, &errs); code != 0 {

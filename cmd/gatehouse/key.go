@@ -249,6 +249,10 @@ exchanged again in that time, the oldest ends at once.
 				return usageError{err}
 			}
 			return c.withKey(cmd, args[0], func(store *authsvc.Store, k authsvc.Key) error {
+				earlier := ""
+				if k.OldUntil.After(time.Now()) {
+					earlier = k.OldPrefix
+				}
 				k, secret, err := store.RotateKey(cmd.Context(), localActor(), k.CompanyID, k.ID, span)
 				if err != nil {
 					return err
@@ -261,6 +265,9 @@ exchanged again in that time, the oldest ends at once.
 				old := "The old key has ended."
 				if !k.OldUntil.IsZero() {
 					old = "The old key " + k.OldPrefix + "… works until " + k.OldUntil.Format("2006-01-02 15:04Z") + "."
+				}
+				if earlier != "" {
+					old += " The one before it, " + earlier + "…, which had not ended yet, works no more."
 				}
 				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n\nThis new key of site %q is shown now and never again.\n%s\n", secret, k.Site, old)
 				return err

@@ -294,16 +294,31 @@ func newMigrateDownCommand(c *cli) *cobra.Command {
 		Use:   "down --only DATABASE",
 		Short: "Take back the last migrations, with what stands in their tables",
 		Long: `Take back the last migrations of one database, for going back to an older Gatehouse. Tables and columns
-that these migrations made are dropped WITH WHAT STANDS IN THEM: make a backup first, and stop the
-server.`,
+that these migrations made are dropped WITH WHAT STANDS IN THEM: make a backup first, and stop every
+server that uses them; while one runs on the data directory this is refused.`,
 		Example: "  gatehouse migrate down --only relational --steps 1",
 		Args:    exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if steps < 1 {
 				return usageError{fmt.Errorf("--steps %d: want at least 1", steps)}
 			}
+			ctx := cmd.Context()
+			dir, err := filepath.Abs(c.dataDir)
+			if err != nil {
+				return err
+			}
+			if r := findRunning(ctx, dir); r != nil {
+				return fmt.Errorf("the server that runs (%s) uses the tables: stop it first", r.who())
+			}
 			return errors.Join(c.withMigrations(cmd, only, false, func(t migrateTarget) error {
-				from, to, err := t.runner.Down(cmd.Context(), steps)
+				st, err := t.state(ctx)
+				if err != nil {
+					return err
+				}
+				if steps > int(st.Version) { //nolint:gosec // a small number
+					return usageError{fmt.Errorf("--steps %d: there are %d migrations to take back", steps, st.Version)}
+				}
+				from, to, err := t.runner.Down(ctx, steps)
 				if err != nil {
 					return err
 				}

@@ -148,7 +148,7 @@ func newOneReportCommand(open openReports, info query.ReportInfo, path string) *
 			return err
 		}
 		if rows, ok := report.get("rows").([]any); ok && len(rows) == 0 && info.Spec != query.CoverageSpec {
-			_, err = fmt.Fprintln(cmd.ErrOrStderr(), "Nothing was found. Whether the computers were heard at all, \"gatehouse report coverage\" tells.")
+			_, err = fmt.Fprintln(cmd.ErrOrStderr(), "Nothing was found in that time. What was imported may be older; whether the computers were heard at all, \"gatehouse report coverage\" tells.")
 		}
 		if next != "" {
 			_, err = fmt.Fprintf(cmd.ErrOrStderr(), "There are more rows: ask with a greater --limit, or go on with --cursor %s\n", next)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,7 +174,7 @@ func (p *printer) table(name string, rows []any) {
 				}
 				columns = slices.Insert(columns, at, f.name)
 			}
-			if f.value != nil && f.value != "" {
+			if f.value != nil {
 				used[f.name] = true
 			}
 		}
@@ -233,7 +235,7 @@ func show(name string, v any) string {
 		if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
 			return t.Format(time.DateTime)
 		}
-		return printable(v)
+		return cmp.Or(printable(v), "-")
 	case json.Number:
 		if strings.HasSuffix(name, "_seconds") {
 			return showSeconds(v)
@@ -279,7 +281,7 @@ func showSeconds(n json.Number) string {
 	if s < 60 {
 		return strconv.FormatFloat(s, 'f', -1, 64) + "s"
 	}
-	whole := int64(s)
+	whole := int64(math.Round(s))
 	return fmt.Sprintf("%d:%02d:%02d", whole/3600, whole/60%60, whole%60)
 }
 

@@ -84,7 +84,7 @@ func TestReportDurationsAndEmptyTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"26:03:04", "12.25s", "user  users  sessions     total  active  first"} {
+	for _, want := range []string{"26:03:05", "12.25s", "user  users  sessions     total  active  first"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is missing in\n%s", want, out)
 		}

@@ -181,6 +181,7 @@ func TestBesideServer(t *testing.T) {
 		t.Errorf("migrate up: %s", text)
 	}
 	sh.fails(1, []string{"stop it first", s.url}, "migrate", "down", "--only", "events")
+	sh.fails(1, []string{"stop it first", s.url}, "migrate", "down", "--only", "relational")
 	sh.ok(nil, "import", "--company", "Acme", "--json", logonsFile(t, 3))
 	if n := sh.events("Acme"); n != 3 {
 		t.Errorf("%d events, want 3", n)

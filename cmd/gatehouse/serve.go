@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/engine"
+	"gatehouse/internal/loopback"
 )
 
 const serveHelp = `Run Gatehouse: take events, store them, answer reports.
@@ -114,11 +116,21 @@ func newServeCommand(c *cli) *cobra.Command {
 	return cmd
 }
 
+// shownURL is the address for people: by name where it is this machine, as browsers give no passkeys to bare addresses.
+func (s *server) shownURL() string {
+	u, err := url.Parse(s.url)
+	if err != nil || !loopback.Is(u.Host) {
+		return s.url
+	}
+	u.Host = net.JoinHostPort("localhost", u.Port())
+	return u.String()
+}
+
 // greet says where the server is and, at the first start, what it made.
 func (s *server) greet(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	p := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format, args...) } // Flush tells of failures
-	p("Gatehouse listens on\t%s\n", s.url)
+	p("Gatehouse listens on\t%s\n", s.shownURL())
 	p("Data directory\t%s\n", s.dataDir)
 	if s.first.AdminUsername != "" {
 		p("First administrator\t%s (%s)", s.first.AdminUsername, s.first.AdminEmail)

@@ -179,7 +179,7 @@ func TestOldContract(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &report); err != nil {
 		t.Fatal(err, body)
 	}
-	if len(report.Rows) != 1 || report.Rows[0].User != "alice" || report.Rows[0].TotalSeconds != 2.5*3600 {
+	if len(report.Rows) != 1 || *report.Rows[0].User != "alice" || report.Rows[0].TotalSeconds != 2.5*3600 {
 		t.Errorf("time spent: %s", body)
 	}
 }

@@ -217,6 +217,7 @@ func TestNotImportable(t *testing.T) {
 	}
 	for _, c := range []file{
 		{"empty", "a.evtx", "", "empty", false},
+		{"zeros", "a.evtx", strings.Repeat("\x00", 70_000), "nothing in it could be read", false},
 		{"blank", "a.json", " \n\n", "white space", false},
 		{"picture", "a.png", "\x89PNG\r\n\x1a\n\x00\x00\x00", "no format", false},
 		{"prose", "a.txt", "Dear reader,\nhello\n", "no format", false},

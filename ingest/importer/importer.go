@@ -249,6 +249,9 @@ func (r *run) file(name string) (FileSummary, error) {
 	}
 	var stop *stopError
 	switch {
+	case err == nil && fs.Read == 0 && fs.DamageCount > 0:
+		fs.Unread = "nothing in it could be read: " + fs.Damaged[0].Reason
+		return fs, nil
 	case err == nil:
 		if !imp.untimely {
 			st.Done, st.Summary = true, fs.remember()

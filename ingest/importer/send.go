@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"gatehouse/event"
 )
@@ -50,6 +51,8 @@ type pending struct {
 	kind  string
 	where string
 }
+
+func (p *pending) time() time.Time { return time.UnixMilli(p.ev.Time).UTC() }
 
 // checkEvery is after how many records progress is told and the context asked.
 const checkEvery = 512
@@ -106,6 +109,7 @@ func (fi *fileImport) take(rec record) error {
 		// An interrupted import had this one taken.
 		c.Duplicate++
 		fi.fs.Duplicate++
+		fi.fs.cover(time.UnixMilli(rec.ev.Time).UTC())
 		return nil
 	}
 	fi.batch = append(fi.batch, pending{rec.ev, rec.kind, rec.where})
@@ -152,6 +156,7 @@ func (fi *fileImport) send() error {
 			return event.Errorf(event.CodeInternal, "the sink tells of a duplicate %d, of %d events", i, len(isNew))
 		}
 		isNew[i] = false
+		fi.fs.cover(fi.batch[i].time())
 		fi.fs.Duplicate++
 		fi.fs.kind(fi.batch[i].kind).Duplicate++
 	}
@@ -166,6 +171,7 @@ func (fi *fileImport) send() error {
 	for i, is := range isNew {
 		if is {
 			proof = i
+			fi.fs.cover(fi.batch[i].time())
 			fi.fs.Accepted++
 			fi.fs.kind(fi.batch[i].kind).Accepted++
 		}

@@ -39,8 +39,9 @@ type state struct {
 
 // remembered is the part of a finished file's summary that a later import shows.
 type remembered struct {
-	Format      string             `json:"format"`
-	Counts      Counts             `json:"counts"`
+	Format string `json:"format"`
+	Counts Counts `json:"counts"`
+	Span
 	Events      map[string]*Counts `json:"events"`
 	Damaged     []Damaged          `json:"damaged"`
 	DamageCount int                `json:"damage_count"`

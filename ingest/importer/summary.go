@@ -1,5 +1,7 @@
 package importer
 
+import "time"
+
 // Counts are of records. Read = Accepted + Duplicate + Rejected + Other, once
 // a file is done.
 type Counts struct {
@@ -20,8 +22,9 @@ func (c *Counts) add(o Counts) {
 
 // Summary is what an import did.
 type Summary struct {
-	Files  []FileSummary      `json:"files"`
-	Totals Counts             `json:"totals"`
+	Files  []FileSummary `json:"files"`
+	Totals Counts        `json:"totals"`
+	Span
 	Events map[string]*Counts `json:"events"` // by kind over all files, see FileSummary
 	Failed int                `json:"failed"` // files that were not read to their end
 	Unread int                `json:"unread"` // files of which nothing was read
@@ -33,6 +36,10 @@ type Summary struct {
 func (s *Summary) add(fs FileSummary) {
 	s.Files = append(s.Files, fs)
 	s.Totals.add(fs.Counts)
+	if fs.First != nil {
+		s.cover(*fs.First)
+		s.cover(*fs.Last)
+	}
 	for kind, c := range fs.Events {
 		t := s.Events[kind]
 		if t == nil {
@@ -50,6 +57,22 @@ func (s *Summary) add(fs FileSummary) {
 	s.Damage += fs.DamageCount
 }
 
+// Span is from when to when events are, in UTC. Without events it is empty.
+type Span struct {
+	First *time.Time `json:"first_event,omitempty"`
+	Last  *time.Time `json:"last_event,omitempty"`
+}
+
+// cover widens the span to an event's time.
+func (s *Span) cover(t time.Time) {
+	if s.First == nil || t.Before(*s.First) {
+		s.First = &t
+	}
+	if s.Last == nil || t.After(*s.Last) {
+		s.Last = &t
+	}
+}
+
 // FileSummary is what became of one file.
 type FileSummary struct {
 	File    string `json:"file"`
@@ -58,6 +81,7 @@ type FileSummary struct {
 	SHA256  string `json:"sha256,omitempty"`
 	Records int    `json:"records"` // as Counts.Read
 	Counts
+	Span // of the events that the store has now
 	// Events counts by kind: "Security/4624" for the provider
 	// Microsoft-Windows-Security-Auditing, "Channel/ID/Provider" for others, the
 	// type's name for records in Gatehouse's own fields.
@@ -140,7 +164,7 @@ const otherReasons = "other reasons"
 // remember is what the state keeps of a finished file.
 func (fs *FileSummary) remember() *remembered {
 	return &remembered{
-		Format: fs.Format, Counts: fs.Counts, Events: fs.Events,
+		Format: fs.Format, Counts: fs.Counts, Span: fs.Span, Events: fs.Events,
 		Damaged: fs.Damaged, DamageCount: fs.DamageCount, Rejections: fs.Rejections,
 	}
 }
@@ -158,7 +182,7 @@ func (fs *FileSummary) recall(st *state) {
 		c.Accepted = 0
 		return c
 	}
-	fs.Format, fs.Counts, fs.Records = old.Format, again(old.Counts), old.Counts.Read
+	fs.Format, fs.Counts, fs.Span, fs.Records = old.Format, again(old.Counts), old.Span, old.Counts.Read
 	for kind, c := range old.Events {
 		if c != nil {
 			d := again(*c)
