@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"strings"
 
 	"gopkg.in/ini.v1"
+
+	"gatehouse/internal/nearest"
 )
 
 // maxFile bounds config.ini and each file that a …_FILE variable names: a wrong path must not read a disk image.
@@ -231,6 +234,30 @@ func (l *loader) readEnv(environ []string) {
 		}
 	}
 	l.readOldEnv(env)
+	l.noticeUnknown(env)
+}
+
+// noticeUnknown tells of variables that are named as settings are, and are none. Those that Kubernetes sets for a service are not meant.
+func (l *loader) noticeUnknown(env map[string]string) {
+	var names, prefixes []string
+	for _, sec := range sections {
+		prefixes = append(prefixes, "GATEHOUSE_"+strings.ToUpper(sec.name)+"_")
+		for _, s := range sec.settings {
+			names = append(names, s.env...)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		like := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
+		known := slices.Contains(names, name) || slices.Contains(names, strings.TrimSuffix(name, "_FILE"))
+		if known || !slices.ContainsFunc(prefixes, like) || strings.Contains(name, "_SERVICE_") || strings.Contains(name, "_TCP") {
+			continue
+		}
+		hint := ""
+		if near := nearest.Names(name, names, 1); len(near) > 0 {
+			hint = "; did you mean " + near[0] + "?"
+		}
+		l.notice("%s is no setting, and is ignored%s", name, hint)
+	}
 }
 
 func isListenHost(host string) bool {
