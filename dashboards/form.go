@@ -17,6 +17,8 @@ type form struct {
 	Fields []field
 	Hidden []hidden
 
+	Username string // whose password the form sets, for password managers; empty where a field asks for it or no password is set
+
 	// These are put in by visit.filled.
 	CSRF    string
 	Problem string
@@ -28,8 +30,9 @@ type field struct {
 	Type        string // of the input; "select" and "checks" have Options
 	Value       string
 	Hint        string
-	Complete    string // autocomplete, by which password managers know what it is
-	Mode        string // inputmode
+	Rules       []string // what it must be
+	Complete    string   // autocomplete, by which password managers know what it is
+	Mode        string   // inputmode
 	Optional    bool
 	Focus       bool
 	Long        int // maxlength, 0 for none
@@ -37,6 +40,9 @@ type field struct {
 
 	ID, Problem string
 }
+
+// oneTimeCode is the autocomplete of fields for a code of a second factor.
+const oneTimeCode = "one-time-code"
 
 // option is one thing to choose.
 type option struct {
@@ -53,7 +59,8 @@ func (f *form) has(name string) bool {
 }
 
 // filled completes a form for the page: with the token by which it is taken, and, where it was sent and is shown again, with what was
-// given and what is wrong with it. Passwords are not given back.
+// given and what is wrong with it. Passwords and codes, which count once, are not given back. Where the problem is the form's as a whole, the
+// first empty field is the one to go on with.
 func (v *visit) filled(f form) form {
 	f.Action = v.base() + f.Action
 	f.CSRF, _ = v.CSRF() // visit.show has asked before, and tells of the error
@@ -68,7 +75,7 @@ func (v *visit) filled(f form) form {
 		if !mine {
 			continue
 		}
-		if one.Type != "password" {
+		if one.Type != "password" && one.Complete != oneTimeCode {
 			one.Value = v.form.Get(one.Name)
 		}
 		one.Options = slices.Clone(one.Options)
@@ -77,6 +84,11 @@ func (v *visit) filled(f form) form {
 		}
 		if one.Focus = false; one.Name == v.wrong.field {
 			one.Focus, one.Problem = true, v.wrong.message
+		}
+	}
+	if f.Problem != "" {
+		if i := slices.IndexFunc(f.Fields, func(one field) bool { return one.Value == "" && len(one.Options) == 0 }); i >= 0 {
+			f.Fields[i].Focus = true
 		}
 	}
 	return f

@@ -16,7 +16,7 @@ type accountPage struct {
 	Username, Email, DisplayName, Role string
 	Memberships                        []membershipRow
 	Name                               form
-	Password                           passwordPage
+	Password                           form
 	HasPassword                        bool
 
 	Provider   bool // people can sign in with an identity provider
@@ -88,8 +88,11 @@ func nameForm(name string) form {
 }
 
 // passwordForm asks for the present password where the person has one.
-func passwordForm(present bool) form {
-	f := form{Name: "password", Action: "/account/password", Button: "Change the password", Quiet: true, Fields: newPasswordFields("Present password")}
+func passwordForm(username string, present bool, policy []string) form {
+	f := form{
+		Name: "password", Action: "/account/password", Button: "Change the password", Quiet: true, Username: username,
+		Fields: newPasswordFields("Present password", policy),
+	}
 	if !present {
 		f.Button, f.Fields = "Set a password", f.Fields[1:]
 	}
@@ -157,10 +160,10 @@ func (v *visit) accountPage(a *account) accountPage {
 	page := accountPage{
 		Username: u.Username, Email: u.Email, DisplayName: u.DisplayName, Role: string(u.Role),
 		Name:     v.filled(nameForm(u.DisplayName)),
-		Password: passwordPage{v.filled(passwordForm(u.Password)), policyWords(a.set), u.Username}, HasPassword: u.Password,
+		Password: v.filled(passwordForm(u.Username, u.Password, policyWords(a.set))), HasPassword: u.Password,
 		Provider: v.pages.provider != "", Link: v.filled(form{Name: rows, Action: "/account/identities/link", Button: "Link an identity", Quiet: true}),
 		App: u.TOTP, Factor: u.SecondFactor(), CodesLeft: a.codes,
-		Passkey: passkeyPart{Password: !v.Recent() && u.Password, Code: !v.Recent() && u.Password && u.SecondFactor(), Anew: v.anewPart(u), Next: v.base() + "/account?done=passkey"},
+		Passkey: passkeyPart{Password: !v.Recent() && u.Password, Code: !v.Recent() && u.Password && u.SecondFactor(), Anew: v.anewPart(u), Next: v.base() + "/account?done=passkey", Not: v.noPasskeys()},
 		EndAll:  v.filled(endAllForm()),
 		Make:    v.filled(v.tokenForm(a.set)),
 	}

@@ -44,7 +44,7 @@ func changePassword(v *visit) error {
 		return v.proveAnew()
 	}
 	if err != nil {
-		return v.again(passwordForm(v.form.Has("old_password")), err, showAccount)
+		return v.again(passwordForm(v.Actor().Name, v.form.Has("old_password"), nil), err, showAccount)
 	}
 	return v.to("/account?done=password#password")
 }
@@ -120,13 +120,12 @@ func revokeToken(v *visit) error {
 	return v.done(v.pages.store.RevokePersonalToken(v.ctx, v.Actor(), v.id()), "no-token", "tokens")
 }
 
-// scopeWords is what a token may do, for people.
+// scopeWords is what a token may do, for people. Nothing asks in SQL yet: its scope is not offered.
 var scopeWords = []struct {
 	scope authsvc.Scopes
 	words string
 }{
 	{authsvc.ScopeRead, "read reports and events"},
-	{authsvc.ScopeSQL, "ask in SQL"},
 	{authsvc.ScopeManage, "change what your role lets you change"},
 }
 

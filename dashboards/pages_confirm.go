@@ -74,7 +74,7 @@ func (v *visit) confirmForm(what string) (form, error) {
 		return f, err
 	}
 	if u.SecondFactor() {
-		f.Fields = append(f.Fields, field{Name: confirmCode, Label: "Code of your authenticator app, or a recovery code", Complete: "one-time-code", Long: 40})
+		f.Fields = append(f.Fields, field{Name: confirmCode, Label: "Code of your authenticator app, or a recovery code", Complete: oneTimeCode, Long: 40})
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.form)) {
 		for _, value := range v.form[name] {

@@ -323,6 +323,18 @@ func (b *browser) problem(field string) string {
 	return ""
 }
 
+// focus is the field that the cursor is in; empty: none is.
+func (b *browser) focus() string {
+	for _, n := range find(b.doc, func(n *html.Node) bool { return n.Data == "input" }) {
+		for _, a := range n.Attr {
+			if a.Key == "autofocus" {
+				return attr(n, "name")
+			}
+		}
+	}
+	return ""
+}
+
 func (b *browser) login(name, pass string) *browser {
 	b.t.Helper()
 	return b.get("/login").send("/login", "login", name, "password", pass)

@@ -68,14 +68,15 @@ func doLogout(v *visit) error {
 // secondPage is where people give their second factor.
 type secondPage struct {
 	Form    form
-	Passkey bool // the person has one
+	Passkey bool   // the person has one that works here
+	Not     string // why theirs do not; empty: they do, or there are none
 }
 
 func secondForm() form {
 	return form{
 		Name: "second", Action: "/login/second-factor", Button: "Go on",
 		Fields: []field{{
-			Name: "code", Label: "Code", Complete: "one-time-code", Focus: true, Long: 40,
+			Name: "code", Label: "Code", Complete: oneTimeCode, Focus: true, Long: 40,
 			Hint: "The six digits that your authenticator app shows now, or one of your recovery codes.",
 		}},
 	}
@@ -87,7 +88,12 @@ func showSecond(v *visit) error {
 		return err
 	}
 	return v.show("second", "Second factor", func() any {
-		return secondPage{v.filled(secondForm()), len(passkeys) > 0}
+		page := secondPage{Form: v.filled(secondForm())}
+		if len(passkeys) > 0 {
+			page.Not = v.noPasskeys()
+			page.Passkey = page.Not == ""
+		}
+		return page
 	})
 }
 

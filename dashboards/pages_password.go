@@ -25,24 +25,23 @@ func policyWords(set authsvc.Settings) []string {
 	return words
 }
 
-// passwordPage is a form for a new password, with what it must be.
-type passwordPage struct {
-	Form     form
-	Policy   []string
-	Username string // for password managers
-}
+// passwordPage is where people choose a password before anything else.
+type passwordPage struct{ Form form }
 
-// newPasswordFields are those of every form for a new password.
-func newPasswordFields(old string) []field {
+// newPasswordFields are those of every form for a new password, with what it must be.
+func newPasswordFields(old string, policy []string) []field {
 	return []field{
 		{Name: "old_password", Label: old, Type: "password", Complete: "current-password"},
-		{Name: "password", Label: "New password", Type: "password", Complete: "new-password"},
+		{Name: "password", Label: "New password", Type: "password", Complete: "new-password", Rules: policy},
 		{Name: "again", Label: "New password once more", Type: "password", Complete: "new-password"},
 	}
 }
 
-func newPasswordForm() form {
-	return form{Name: "new", Action: "/login/new-password", Button: "Set the password", Fields: newPasswordFields("Password that you signed in with")}
+func newPasswordForm(username string, policy []string) form {
+	return form{
+		Name: "new", Action: "/login/new-password", Button: "Set the password", Username: username,
+		Fields: newPasswordFields("Password that you signed in with", policy),
+	}
 }
 
 // takePassword changes the visitor's password to what a form of newPasswordFields says.
@@ -59,17 +58,17 @@ func showNewPassword(v *visit) error {
 		return err
 	}
 	return v.show("password", "Choose a new password", func() any {
-		f := v.filled(newPasswordForm())
+		f := v.filled(newPasswordForm(v.Actor().Name, policyWords(set)))
 		if v.wrong.form == "" {
 			f.Fields[0].Focus = true
 		}
-		return passwordPage{f, policyWords(set), v.Actor().Name}
+		return passwordPage{f}
 	})
 }
 
 func doNewPassword(v *visit) error {
 	if err := v.takePassword(); err != nil {
-		return v.again(newPasswordForm(), err, showNewPassword)
+		return v.again(newPasswordForm(v.Actor().Name, nil), err, showNewPassword)
 	}
 	return v.to("/login") // which knows what is next
 }

@@ -9,19 +9,18 @@ import (
 
 // registerPage is where people ask for an account.
 type registerPage struct {
-	Form   form
-	Policy []string
-	Done   bool
+	Form form
+	Done bool
 }
 
-func registerForm() form {
+func registerForm(policy []string) form {
 	return form{
 		Name: "register", Action: "/register", Button: "Ask for an account",
 		Fields: []field{
 			{Name: "username", Label: "Username", Complete: "username", Focus: true, Long: 64},
 			{Name: "email", Label: "E-mail", Type: "email", Complete: "email", Long: 254},
 			{Name: "display_name", Label: "Your name", Complete: "name", Optional: true, Long: 100},
-			{Name: "password", Label: "Password", Type: "password", Complete: "new-password"},
+			{Name: "password", Label: "Password", Type: "password", Complete: "new-password", Rules: policy},
 		},
 	}
 }
@@ -36,7 +35,7 @@ func showRegister(v *visit) error {
 		return event.Errorf(event.CodeNotFound, "people do not register here by themselves: ask an administrator for an account")
 	}
 	return v.show("register", "Ask for an account", func() any {
-		return registerPage{v.filled(registerForm()), policyWords(set), done}
+		return registerPage{v.filled(registerForm(policyWords(set))), done}
 	})
 }
 
@@ -46,7 +45,7 @@ func doRegister(v *visit) error {
 		Username: v.given("username"), Email: v.given("email"), DisplayName: v.given("display_name"), Password: v.form.Get("password"),
 	})
 	if err != nil {
-		return v.again(registerForm(), err, showRegister)
+		return v.again(registerForm(nil), err, showRegister)
 	}
 	http.Redirect(v.w, v.r, v.base()+"/register?sent", http.StatusSeeOther)
 	return nil

@@ -1,9 +1,15 @@
 package dashboards
 
 import (
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+
 	"gatehouse/authsvc"
 	"gatehouse/authsvc/websession"
 	"gatehouse/event"
+	"gatehouse/internal/edge"
 )
 
 // setUpPage is where people set up a second factor.
@@ -23,13 +29,33 @@ type passkeyPart struct {
 	Code     bool   // the same, of the second factor
 	Anew     string // where to confirm first who they are; empty: nowhere
 	Next     string
+	Not      string // why passkeys do not work by this address; empty: they do
+}
+
+// noPasskeys says where passkeys work if they do not by the address of this request: browsers tie them to a name. Empty: they do.
+func (v *visit) noPasskeys() string {
+	at := edge.FromContext(v.ctx)
+	u, err := url.Parse(at.BaseURL())
+	if err != nil {
+		return ""
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return ""
+	}
+	instead := "by the server's name"
+	if ip.IsLoopback() {
+		u.Host = strings.TrimSuffix(net.JoinHostPort("localhost", u.Port()), ":")
+		instead = "as " + u.String()
+	}
+	return "Passkeys do not work at an IP address. Open Gatehouse " + instead + " to use them."
 }
 
 func confirmForm() form {
 	return form{
 		Name: "app", Action: "/login/set-up", Button: "Set it up",
 		Fields: []field{{
-			Name: "code", Label: "Code that the app shows now", Complete: "one-time-code", Mode: "numeric", Focus: true, Long: 12,
+			Name: "code", Label: "Code that the app shows now", Complete: oneTimeCode, Mode: "numeric", Focus: true, Long: 12,
 		}},
 	}
 }
@@ -52,11 +78,11 @@ func showSetUp(v *visit) error {
 	return v.show("setup", "Set up a second factor", func() any {
 		begin := beginForm()
 		if begin.Quiet = secret != ""; begin.Quiet {
-			begin.Button = "Begin anew with another code"
+			begin.Button = "Begin anew with a new QR code"
 		}
 		return setUpPage{
 			Required: required, Begin: v.filled(begin), Secret: inFours(secret), Picture: v.base() + "/api/v1/me/totp/qr", Confirm: v.filled(confirmForm()),
-			Passkey: passkeyPart{Next: v.base() + "/login"}, Back: v.base() + "/account#factors",
+			Passkey: passkeyPart{Next: v.base() + "/login", Not: v.noPasskeys()}, Back: v.base() + "/account#factors",
 		}
 	})
 }

@@ -26,6 +26,9 @@ func TestFirstStart(t *testing.T) {
 	if got := b.fields("/login"); got.Get("login") != "superadmin" || got.Get("password") != "" || got.Get("next") != "/account" {
 		t.Errorf("after a wrong password the form holds %v", got)
 	}
+	if got := b.focus(); got != "password" {
+		t.Errorf("after a wrong password the cursor is in %q", got)
+	}
 	b.send("/login", "password", "adminsuper").want("/login/new-password", 200, "at least 12 characters")
 	for _, path := range []string{"/account", "/login", "/login/set-up", "/login/second-factor", "/register"} {
 		b.get(path).want("/login/new-password", 200)
@@ -54,6 +57,9 @@ func TestFirstStart(t *testing.T) {
 	if b.problem("code") == "" || b.secret() != secret {
 		t.Error("a wrong code is not told beside its field, or the secret has changed")
 	}
+	if got := b.fields("/login/set-up").Get("code"); got != "" || b.focus() != "code" {
+		t.Errorf("after a wrong code the field holds %q, and the cursor is in %q", got, b.focus())
+	}
 	b.send("/login/set-up", "code", s.code(t, secret)).want("/login/set-up", 200, "They are shown only now")
 	codes := b.codes()
 	if len(codes) != 10 {
@@ -67,6 +73,9 @@ func TestFirstStart(t *testing.T) {
 	b.login("superadmin@example.com", good).want("/login/second-factor", 200)
 	b.get("/account").want("/login/second-factor", 200)
 	b.send("/login/second-factor", "code", "000000").want("/login/second-factor", 401, "wrong, too old or was used before")
+	if got := b.fields("/login/second-factor").Get("code"); got != "" || b.focus() != "code" {
+		t.Errorf("after a wrong code the field holds %q, and the cursor is in %q", got, b.focus())
+	}
 	b.send("/login/second-factor", "code", s.code(t, secret)).want("/", 200)
 	b.get("/login").want("/", 200)
 	b.get("/account").send("/logout")
@@ -261,7 +270,10 @@ func TestAccountTables(t *testing.T) {
 	if a.problem("name") == "" {
 		t.Error("a token without a name")
 	}
-	a.get("/account").send("/account/tokens", "name", "weekly").want("/account/tokens", 200, "It is shown only now")
+	if a.get("/account"); strings.Contains(words(a.doc), "SQL") {
+		t.Error("a token may be made for what there is not")
+	}
+	a.send("/account/tokens", "name", "weekly").want("/account/tokens", 200, "It is shown only now")
 	a.get("/account").send("/account/sessions/end-all").want("/account?done=sessions", 200, "weekly")
 	a.send("/account/sessions/end-all", "with", "tokens").want("/account?done=sessions", 200)
 	if strings.Contains(words(a.doc), "weekly") {
@@ -274,6 +286,72 @@ func TestAccountTables(t *testing.T) {
 	a.send("/account/tokens/revoke").want("/account?done=no-token", 200)
 	if strings.Contains(words(a.doc), "weekly") {
 		t.Error("the revoked token is in the list")
+	}
+}
+
+// tellsRules holds that a field tells what a new password must be, before the button that sends it, and that password managers learn whose it is.
+func (b *browser) tellsRules(id, username string) {
+	b.t.Helper()
+	inputs := find(b.doc, func(n *html.Node) bool { return attr(n, "id") == id })
+	if len(inputs) != 1 {
+		b.t.Fatalf("%s has %d fields %s", b.path, len(inputs), id)
+	}
+	rules := find(inputs[0].Parent, func(n *html.Node) bool {
+		return attr(n, "id") != "" && attr(n, "id") == strings.TrimSpace(attr(inputs[0], "aria-describedby"))
+	})
+	if len(rules) != 1 || !strings.Contains(words(rules[0]), "at least 12 characters") {
+		b.t.Errorf("%s does not tell beside %s what it must be", b.path, id)
+	}
+	named := find(inputs[0].Parent.Parent, func(n *html.Node) bool { return attr(n, "autocomplete") == "username" })
+	if len(named) != 1 || attr(named[0], "value") != username {
+		b.t.Errorf("%s does not tell password managers that the password is %q's", b.path, username)
+	}
+}
+
+// TestNewPasswordForms: every form for a new password says what it must be and whose it is.
+func TestNewPasswordForms(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.person(t, "ann")
+	s.browser(t).login("superadmin", "adminsuper").want("/login/new-password", 200).tellsRules("new-password", "superadmin")
+	b := s.browser(t).login("ann", good).get("/account")
+	b.tellsRules("password-password", "ann")
+	b.send("/account/password", "old_password", "mistyped", "password", "short", "again", "short").want("/account/password", 400)
+	if b.problem("password")+b.problem("old_password") == "" {
+		t.Error("a short password is not told beside its field")
+	}
+}
+
+// TestPasskeysNeedAName: browsers tie passkeys to a name; by an address the pages say which name works instead.
+func TestPasskeysNeedAName(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := newSite(t)
+	ann := s.person(t, "ann")
+	s.person(t, "bob", func(n *authsvc.NewUser) { n.MFAPolicy = authsvc.MFARequired })
+	named := s.url
+	s.url = strings.Replace(named, "localhost", "127.0.0.1", 1)
+	none := "Passkeys do not work at an IP address. Open Gatehouse as " + named + " to use them."
+	refused := func(b *browser) {
+		t.Helper()
+		if offers := find(b.doc, func(n *html.Node) bool { return attr(n, "id") == "passkey-form" || attr(n, "id") == "use-passkey" }); len(offers) > 0 {
+			t.Errorf("%s offers passkeys at an address", b.path)
+		}
+	}
+	refused(s.browser(t).login("bob", good).want("/login/set-up", 200, none))
+	refused(s.browser(t).login("ann", good).get("/account").want("/account", 200, none))
+
+	actor, err := s.store.ActorFor(ctx, ann.ID, authsvc.Claim{Epoch: ann.Epoch, SecondFactor: true, Scopes: authsvc.AllScopes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.AddPasskey(ctx, actor, "blue", []byte("id"), `{}`); err != nil {
+		t.Fatal(err)
+	}
+	refused(s.browser(t).login("ann", good).want("/login/second-factor", 200, none))
+	s.url = named
+	if b := s.browser(t).login("ann", good); len(find(b.doc, func(n *html.Node) bool { return attr(n, "id") == "use-passkey" })) != 1 {
+		t.Error("by a name the passkey is not offered")
 	}
 }
 
@@ -333,6 +411,9 @@ func TestConfirmWithFactor(t *testing.T) {
 	b.send("/account/sessions/end-all", "confirm_password", good, "confirm_code", "000000").want("/account/sessions/end-all", 400)
 	if b.problem("confirm_code") == "" {
 		t.Error("a wrong code is not told")
+	}
+	if got := b.fields("/account/sessions/end-all").Get("confirm_code"); got != "" {
+		t.Errorf("the wrong code %q is given back", got)
 	}
 	b.send("/account/sessions/end-all", "confirm_password", good, "confirm_code", now()).want("/account?done=sessions", 200)
 }
@@ -396,6 +477,7 @@ func TestRegister(t *testing.T) {
 	}
 	s.person(t, "ann")
 	b.get("/login").want("/login", 200, "Ask for an account")
+	b.get("/register").tellsRules("register-password", "")
 	var answers []string
 	for _, name := range []string{"ann", "new"} {
 		b.get("/register").send("/register", "username", name, "email", name+"@example.com", "password", better).want("/register?sent", 200)
