@@ -6,8 +6,9 @@ const tables = (() => {
   // What is read first stands first; columns that are not named here follow as they came.
   const LEAD = {
     "time-spent": ["day", "user", "computer", "site", "total_seconds", "active_seconds", "paused_seconds", "sessions", "inferred_sessions", "first", "last"],
-    "sessions": ["user", "computer", "start", "end", "active_seconds", "paused_seconds", "end_reason", "end_confidence", "events_url"],
-    "signed-in": ["user", "computer", "state", "start", "active_seconds", "paused_seconds", "end", "end_reason", "events_url"],
+    "sessions": ["user", "computer", "start", "end", "events_url", "active_seconds", "paused_seconds", "end_reason", "end_confidence"],
+    "signed-in": ["user", "computer", "state", "start", "events_url", "active_seconds", "paused_seconds", "end", "end_reason"],
+    "frequency": ["day", "weekday_name", "hour", "start", "user", "computer", "site", "events"],
     "failures": ["user", "computer", "address", "reason_text", "site", "failures", "reasons", "first", "last"],
     "bursts": ["kind", "user", "address", "failures", "first", "last"],
     "first-last": ["day", "user", "first_logon", "last_logon", "last_logoff", "first_seen", "last_seen", "first_computer", "last_computer"],
@@ -21,7 +22,7 @@ const tables = (() => {
   const CODES = ["type", "account", "kind", "state", "opened_by", "end_reason", "end_confidence", "flags"];
   const LABELS = {
     tz: "Time zone", group_by: "Group by", ip: "IP address", q: "Name begins with", at: "At", to: "To (this day included)",
-    sign_ins: "Sign-ins", sign_offs: "Sign-offs", weekday_name: "Weekday", reason_text: "Reason", events_url: "Behind it", seconds: "Length",
+    sign_ins: "Sign-ins", sign_offs: "Sign-offs", weekday_name: "Weekday", reason_text: "Reason", events_url: "Events", seconds: "Length",
     lag_p95_seconds: "Lag, 95%",
   };
   const GROUPS = { weekday_hour: "weekday × hour", hour_of_day: "hour of the day" };
@@ -80,6 +81,7 @@ const tables = (() => {
       return /(_id|_type|^weekday)$/.test(name) ? String(v) : number.format(v);
     }
     if (isTime(v)) {
+      if (name === "start" && typeof row.hour === "number") return v.slice(11); // with the offset, which alone differs where a day has an hour twice
       if (row.day && v.startsWith(row.day)) return v.slice(11, 19);
       if (row.day && v.slice(0, 10) > row.day && v.slice(11, 19) === "00:00:00") return "24:00:00"; // the end of the day
       return timeText(v, name === "time" || name === "received");
@@ -100,7 +102,9 @@ const tables = (() => {
   function columnsOf(rows, kind) {
     const names = [];
     for (const row of rows) for (const name of Object.keys(row)) if (!names.includes(name) && name !== "ended_by_url") names.push(name);
+    const buckets = new Set(rows.map((row) => row.day + " " + row.hour)); // fewer than rows where a day has an hour twice
     const told = names.filter((name) => rows.some((row) => text(name, row[name]) !== "")
+      && !(kind === "frequency" && name === "start" && buckets.size === rows.length)
       && !(TWICE[name] && rows.every((row) => row[TWICE[name]]))
       && !(OF_GROUP[name] && rows.every((row) => row[OF_GROUP[name]] && row[name] === 1) && kind !== "bursts")
       && !(name === "seconds" && rows.every((row) => row.seconds === rows[0].seconds)));
@@ -117,7 +121,8 @@ const tables = (() => {
     const numeric = (name) => rows.every((row) => row[name] === null || row[name] === undefined || typeof row[name] === "number") && !/(_id|_type)$/.test(name);
     const body = el("tbody");
     const heads = columns.map((name) => {
-      const button = el("button", { type: "button", text: labelOf(name), disabled: name === "events_url" });
+      if (name === "events_url") return el("th", { scope: "col", className: "plain", text: labelOf(name) });
+      const button = el("button", { type: "button", text: labelOf(name) });
       const head = el("th", { scope: "col", className: numeric(name) ? "num" : "" }, button);
       button.addEventListener("click", () => sortBy(name, head));
       return head;
@@ -136,7 +141,7 @@ const tables = (() => {
       if (shown === "") { node.className = "none"; node.title = "not recorded"; }
       else if (isTime(v)) { node.className = "time"; node.title = v; }
       else if (numeric(name)) { node.className = "num"; if (isSeconds(name)) node.title = v + " seconds"; }
-      else if (name === "id" || name === "sid") node.className = "id";
+      else if (name === "id" || name === "sid" || /^S-1-/.test(shown)) node.className = "id";
       else if (shown.length <= 40) node.className = "short";
       if (name === bar && most > 0) node.append(el("meter", { min: 0, max: most, value: Number(v) || 0, "aria-hidden": "true" }));
       return node;
@@ -167,7 +172,7 @@ const tables = (() => {
     const most = Math.max(...rows.map(rate));
     const at = (day, hour) => rows.find((row) => row.weekday === day + 1 && row.hour === hour);
     const hours = [...Array(24).keys()];
-    const head = el("tr", {}, el("th", { scope: "col", text: "" }), ...hours.map((hour) => el("th", { scope: "col", text: String(hour).padStart(2, "0") })));
+    const head = el("tr", {}, el("td"), ...hours.map((hour) => el("th", { scope: "col", text: String(hour).padStart(2, "0") })));
     const body = WEEK.map((name, day) => el("tr", {}, el("th", { scope: "row", text: name }), ...hours.map((hour) => {
       const row = at(day, hour);
       if (!row || !row.seconds) return el("td", { className: "none", text: "", title: name + " " + hourText(hour) + ": not in the range" });
@@ -177,7 +182,7 @@ const tables = (() => {
     return scroller(caption, el("table", { className: "week", "aria-label": caption }, el("thead", {}, head), el("tbody", {}, ...body)));
   }
 
-  const scroller = (caption, node) => el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption }, node);
+  const scroller = (caption, node) => el("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption + ", table" }, node);
 
   return { el, words, labelOf, groupText, isSeconds, number, timeText, text, table, week };
 })();

@@ -12,13 +12,19 @@
   const MAX_STEPS_BACK = 20; // answers kept for Back; older ones are forgotten
   const { el, words, labelOf, groupText, isSeconds, number, timeText, text } = tables;
 
+  // In place of the API's descriptions, which name its parameters and fields rather than what stands on this page.
   const HINTS = {
     from: "The range begins at this day's midnight. Empty: 30 days.", to: "Empty: until now.",
     at: "Empty: now.", tz: "An IANA name, such as Europe/London. Empty: the company's.",
+    limit: "How many rows at most; the rest is on the next pages.",
+    burst_count: "How many failures within the burst window make a burst.",
+    spray_users: "How many users that fail from one address within the burst window make a password spray.",
+    "time-spent": "Signed-in, active and paused time, clipped to the range, by any of user, computer, site, company and local day. A person's overlapping sessions count once; the columns that begin with Sum add them up.",
+    events: "Events that match every filter, newest first, in pages. Names match whole and without regard to case, but for “Name begins with”.",
   };
 
   const $ = (id) => document.getElementById(id);
-  const state = { reports: new Map(), shown: null, back: [], running: null, me: null }; // me: who is signed in, null with a key
+  const state = { reports: new Map(), shown: null, back: [], running: null, person: null, me: null }; // person: who is signed in; me: the same, null with a key
 
   // ---- the form ----
 
@@ -55,10 +61,10 @@
     let me = null;
     try { me = await getJSON("/api/v1/me"); } catch { /* the report says that the server is away */ }
     if (me && me.next !== "done") return location.assign(BASE + "/login"); // which knows what is missing
-    state.me = me;
+    state.person = me;
     $("sign-in").hidden = !!me;
-    for (const id of ["account", "sign-out", "use-key", "company-part"]) $(id).hidden = !me;
-    $("key-part").hidden = !!me;
+    for (const id of ["sign-out", "use-key"]) $(id).hidden = !me;
+    useKey(!me);
     if (!me) return;
     $("account").textContent = me.name;
     try { await listCompanies(); } catch { /* as above */ }
@@ -98,12 +104,13 @@
     }
   }
 
-  // withKey goes over to a key, for a company of which the signed-in person is no member.
-  function withKey() {
-    state.me = null;
-    $("key-part").hidden = false;
-    for (const id of ["use-key", "company-part"]) $(id).hidden = true;
-    $("key").focus();
+  // useKey goes over to a key, for a company of which the signed-in person is no member, or back to who is signed in.
+  function useKey(on) {
+    state.me = on ? null : state.person;
+    $("key-part").hidden = !on;
+    for (const id of ["account", "company-part"]) $(id).hidden = on;
+    $("or-sign-in").hidden = !!state.person;
+    $("use-key").textContent = on ? "Use your sign-in instead" : "Use an API key instead";
   }
 
   function current() { return state.reports.get($("report").value); }
@@ -113,7 +120,7 @@
     const report = current();
     if (!report) return;
     const values = keep ? rawValues() : new Map();
-    $("report-hint").textContent = report.description || "";
+    $("report-hint").textContent = HINTS[report.name] || report.description || "";
     const shown = report.params.filter((p) => !OURS.includes(p.name));
     const main = MAIN.map((name) => shown.find((p) => p.name === name)).filter(Boolean);
     const more = shown.filter((p) => !MAIN.includes(p.name));
@@ -133,7 +140,7 @@
     }
     let input;
     if (schema.enum) {
-      input = el("select", {}, el("option", { value: "", text: "(default)" }), ...schema.enum.map((v) => el("option", { value: v, text: groupText(String(v)) })));
+      input = el("select", {}, el("option", { value: "", text: schema.default === undefined ? "(default)" : "(default: " + groupText(schema.default) + ")" }), ...schema.enum.map((v) => el("option", { value: v, text: groupText(String(v)) })));
     } else if (p.name === "from" || p.name === "to") {
       input = el("input", { type: "date" });
     } else if (p.name === "at") {
@@ -163,9 +170,13 @@
     return values;
   }
 
-  function formRequest() {
+  // formRequest is what the form asks for, with so many rows at most. What is wrong with it is thrown in the form's own words.
+  function formRequest(most) {
     const params = {};
     for (const [name, values] of rawValues()) params[name] = values.join(",");
+    const wrong = (field, message) => { throw { message, errors: [{ field }], local: true }; };
+    if (params.from && params.to && params.to < params.from) wrong("to", "The day in “To” is before the one in “From”: choose the same day or a later one.");
+    if (Number(params.limit) > most) wrong("limit", "At most " + number.format(most) + " rows are shown at once: give a smaller limit. The rest is on the next pages; a CSV can hold more.");
     if (params.to) params.to = dayAfter(params.to); // the API's to is not part of the range
     return { path: current().path, params, company: state.me ? $("company").value.trim() : "" };
   }
@@ -218,19 +229,28 @@
       else if (!keepOld) state.back = [];
       state.shown = { request, answer };
       render();
-      $("result").focus({ preventScroll: keepOld ? false : true });
+      goToResult();
     } catch (err) {
       if (err.name !== "AbortError") fail(err);
     }
   }
 
+  async function showForm() {
+    clearErrors();
+    try {
+      await show(formRequest(MAX_ROWS_SHOWN));
+    } catch (err) {
+      fail(err);
+    }
+  }
+
   async function downloadCSV() {
     clearErrors();
-    const request = formRequest();
     const limit = current().params.find((p) => p.name === "limit");
     const extra = { format: "csv" };
-    if (limit?.schema?.maximum && !request.params.limit) extra.limit = limit.schema.maximum;
     try {
+      const request = formRequest(Infinity);
+      if (limit?.schema?.maximum && !request.params.limit) extra.limit = limit.schema.maximum;
       const { blob, more } = await ask(request, extra);
       const url = URL.createObjectURL(blob);
       const link = el("a", { href: url, download: "gatehouse-" + current().name + ".csv" });
@@ -263,7 +283,7 @@
     if (err.status >= 500 && err.request_id) parts.push(el("p", { text: "For the administrator: request " + err.request_id }));
     box.replaceChildren(...parts);
     box.hidden = false;
-    $("status").textContent = "";
+    $("status").textContent = state.shown ? "Below still stands the answer from before." : "";
     let first = null;
     for (const e of list) {
       const node = ["key", "company"].includes(e.field) ? $(e.field) : $("p-" + e.field);
@@ -280,10 +300,19 @@
 
   // ---- showing ----
 
+  // goToResult goes to the result to read on from there, and scrolls where its beginning is out of sight or nearly so.
+  function goToResult() {
+    const top = $("result").getBoundingClientRect().top;
+    $("result").focus({ preventScroll: true });
+    if (top < 0 || top > window.innerHeight / 2) $("result").scrollIntoView();
+  }
+
   function render() {
     const { request, answer } = state.shown;
     const report = state.reports.get(request.path);
-    const rows = answer.rows || [];
+    const groups = [answer.group_by || []].flat();
+    let rows = answer.rows || [];
+    if (groups.includes("site")) rows = rows.map((row) => ({ ...row, site: row.site || (row.site_id ? String(row.site_id) : "(import)") })); // what an import brought came by no site
     $("result").hidden = false;
     $("title").textContent = report.summary;
     const parts = [answer.company];
@@ -291,7 +320,7 @@
     else if (answer.from) parts.push(timeText(answer.from) + " to " + timeText(answer.to));
     parts.push(answer.tz);
     const filters = Object.entries(request.params).filter(([name]) => !["from", "to", "at", "tz", "limit", "cursor", "group_by"].includes(name));
-    if (answer.group_by) parts.push("by " + [answer.group_by].flat().map(groupText).join(", "));
+    if (groups.length) parts.push("by " + groups.map(groupText).join(", "));
     for (const [name, value] of filters) parts.push(labelOf(name) + ": " + value);
     $("scope").textContent = parts.join(" · ");
 
@@ -308,8 +337,8 @@
       shown.push(el("h3", { text: words(name) }), tables.table(v, name, words(name)));
     }
     if (rows.length) {
-      if (shown.length) shown.push(el("h3", { text: answer.group_by ? "By " + [answer.group_by].flat().map(groupText).join(", ") : "Rows" }));
-      if (answer.group_by === "weekday_hour") shown.push(tables.week(rows, report.summary + ", by weekday and hour"));
+      if (shown.length) shown.push(el("h3", { text: groups.length ? "By " + groups.map(groupText).join(", ") : "Rows" }));
+      if (groups.includes("weekday_hour")) shown.push(tables.week(rows, report.summary + ", by weekday and hour"));
       shown.push(tables.table(rows, report.name, report.summary, eventsButton));
     }
     $("tables").replaceChildren(...shown);
@@ -325,7 +354,7 @@
     if (box.hidden) return;
     const coverage = state.reports.get(REPORTS + "coverage");
     if (report === coverage) {
-      box.replaceChildren(el("p", { text: "No computer was heard in this range or in the 90 days before it. Nothing arrives: check that agents send, and that they send for this company." }));
+      box.replaceChildren(el("p", { text: "No computer was heard in this range or in the 90 days before it. Imported logs may be older: choose an earlier range. Where agents should send, check that they do, and that they send for this company." }));
       return;
     }
     const lead = report.name === "signed-in" ? "Nobody was signed in as far as is known: blind or quiet?" : "No events in this range: blind or quiet?";
@@ -355,7 +384,7 @@
 
   // ---- wiring ----
 
-  $("form").addEventListener("submit", (e) => { e.preventDefault(); if (current()) show(formRequest()); });
+  $("form").addEventListener("submit", (e) => { e.preventDefault(); if (current()) showForm(); });
   $("csv").addEventListener("click", () => { if (current()) downloadCSV(); });
   $("report").addEventListener("change", () => buildParams());
   $("reset").addEventListener("click", () => { clearErrors(); buildParams(false); });
@@ -369,10 +398,10 @@
     clearErrors();
     state.shown = state.back.pop();
     render();
-    $("result").focus();
+    goToResult();
   });
   $("sign-out").addEventListener("click", signOut);
-  $("use-key").addEventListener("click", withKey);
+  $("use-key").addEventListener("click", () => { useKey(!!state.me); $(state.me ? "company" : "key").focus(); });
   $("forget").addEventListener("click", () => {
     state.running?.abort();
     $("key").value = "";
