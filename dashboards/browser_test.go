@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -199,6 +200,7 @@ func TestInBrowser(t *testing.T) {
 	w.press("form[action='/logout'] button")
 
 	w.look("signed-out", ".good")
+	s.at(-20 * time.Minute)
 	w.fill("#login-login", "superadmin", "#login-password", good)
 	w.press("form[action='/login'] button")
 	w.look("second-factor", "#passkey-use")
@@ -213,6 +215,20 @@ func TestInBrowser(t *testing.T) {
 	if company != "Default" {
 		t.Errorf("the company to choose is %q", company)
 	}
+
+	// Some time after the sign-in a passkey needs a code; a wrong one is not left to be typed behind.
+	s.at(0)
+	w.run(chromedp.Navigate(s.url+"/account"), chromedp.WaitVisible("#passkey-code", chromedp.ByQuery))
+	w.fill("#passkey-name", "red key", "#passkey-password", good, "#passkey-code", "123456")
+	w.press("#passkey-form button")
+	w.run(chromedp.WaitVisible("#passkey-problem", chromedp.ByQuery))
+	if got := w.says(`document.activeElement.id + document.querySelector("#passkey-code").value`); got != "passkey-code" {
+		t.Errorf("after a wrong code the cursor and the code are %q", got)
+	}
+	w.mu.Lock()
+	w.complaints = slices.DeleteFunc(w.complaints, func(c string) bool { return strings.HasSuffix(c, "/api/v1/me/passkeys/begin") }) // that it was refused
+	w.mu.Unlock()
+	w.run(chromedp.Navigate(s.url+"/"), chromedp.WaitVisible("#sign-out", chromedp.ByQuery))
 	w.press("#sign-out")
 	w.run(chromedp.WaitVisible(".good", chromedp.ByQuery))
 

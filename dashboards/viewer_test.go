@@ -136,6 +136,9 @@ func TestViewer(t *testing.T) {
 	}
 
 	w.choose(query.ReportsPath + "frequency")
+	if got := w.says(`[...document.querySelectorAll("#form label")].map((l) => l.textContent).filter((t) => t.includes("(default)")).join()`); got != "logon (default),user (default)" {
+		t.Errorf("what is counted where nothing is chosen: %q", got)
+	}
 	w.ask("#p-group_by", "day")
 	w.look("viewer-days", "#tables tbody tr")
 	if got := w.heads(); !strings.HasPrefix(got, "Day, Weekday, Events") {

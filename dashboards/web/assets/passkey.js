@@ -53,7 +53,10 @@
   async function busy(button, act) {
     $("passkey-problem").hidden = true;
     button.disabled = true;
-    try { await act(); } catch (err) { tell(err); } finally { button.disabled = false; }
+    try { return await act(); } catch (err) { tell(err); } finally { button.disabled = false; }
+    const code = $("passkey-code"); // which counts once
+    if (code) code.value = "";
+    (code || button).focus();
   }
 
   const use = $("use-passkey");

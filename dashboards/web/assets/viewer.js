@@ -134,7 +134,7 @@
     const hint = el("p", { className: "hint", id: id + "-hint", text: HINTS[p.name] || p.description || "" });
     const schema = p.schema || {};
     if (schema.type === "array" && schema.items && schema.items.enum) {
-      const checks = schema.items.enum.map((value) => el("label", {}, el("input", { type: "checkbox", name: p.name, value, checked: old.includes(value) }), value.replaceAll("_", " ")));
+      const checks = schema.items.enum.map((value) => el("label", {}, el("input", { type: "checkbox", name: p.name, value, checked: old.includes(value) }), groupText(value) + (schema.default?.includes(value) ? " (default)" : "")));
       const box = el("div", { className: checks.length > 8 ? "checks long" : "checks" }, ...checks);
       return el("fieldset", { className: "field", id, "aria-describedby": hint.id, tabIndex: -1 }, el("legend", { text: labelOf(p.name) }), box, hint);
     }
