@@ -77,7 +77,7 @@ type Ingest struct {
 	BlockDelay      time.Duration `key:"block_delay" default:"1s" rule:"min=10ms max=1m" doc:"The longest that an event waits for its block to fill. A shorter time shows events sooner and costs ClickHouse more work for each."`
 	Writers         int           `key:"writers" default:"2" rule:"min=1 max=64" doc:"Blocks written at the same time."`
 	DedupeMemory    Size          `key:"dedupe_memory" default:"0" rule:"max=1TiB" doc:"Memory for telling new events from known ones without asking ClickHouse: 3 to 6 bytes for each event of the days that are being written to. Late events of days beyond it are looked up, which makes writing slower. 0: a 64th of the machine's memory, at least 64MiB."`
-	RetentionMonths int           `key:"retention_months" default:"0" rule:"min=0 max=600" doc:"Events older than this many months are deleted. 0 keeps them for ever."`
+	RetentionMonths int           `key:"retention_months" default:"0" rule:"min=0 max=600" doc:"Events older than this many months are deleted, whole calendar months at a time, so some stay up to a month longer. 0 keeps them for ever."`
 }
 
 // Spool is the section [spool].

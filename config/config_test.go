@@ -360,7 +360,7 @@ func TestOpenConnections(t *testing.T) {
 func TestUnknownVariables(t *testing.T) {
 	t.Parallel()
 	cfg, err := Load("", []string{
-		"GATEHOUSE_SECURITY_BCRYPT_COTS=13", "GATEHOUSE_SERVER_XYZZY=1", "GATEHOUSE_KEY=gh_x", "GATEHOUSE_ENGINE_LIBRARY=/x.so", "GATEHOUSE_SERVER_SERVICE_HOST=10.0.0.1",
+		"GATEHOUSE_SECURITY_BCRYPT_COTS=13", "GATEHOUSE_SERVER_QQQQQQQQQQQQQQQQQQQQQQQQ=1", "GATEHOUSE_KEY=gh_x", "GATEHOUSE_ENGINE_LIBRARY=/x.so", "GATEHOUSE_SERVER_SERVICE_HOST=10.0.0.1",
 		"GATEHOUSE_SERVER_PORT_8000_TCP=tcp://10.0.0.1:8000", "GATEHOUSE_TESTDATA=/x", "SOMETHING=1",
 	})
 	if err != nil {
@@ -368,7 +368,7 @@ func TestUnknownVariables(t *testing.T) {
 	}
 	want := []string{
 		"GATEHOUSE_SECURITY_BCRYPT_COTS is no setting, and is ignored; did you mean GATEHOUSE_SECURITY_BCRYPT_COST?",
-		"GATEHOUSE_SERVER_XYZZY is no setting, and is ignored",
+		"GATEHOUSE_SERVER_QQQQQQQQQQQQQQQQQQQQQQQQ is no setting, and is ignored",
 	}
 	if got := cfg.Notices(); !slices.Equal(got, want) {
 		t.Errorf("%q", got)

@@ -118,9 +118,11 @@ func makeParams() []*paramDef {
 			Name: "group_by", Description: "What one row stands for.", list: true,
 			schema: func(s *Spec) schemaObject {
 				if s.GroupMany {
-					return listSchema(s.GroupBy)
+					schema := listSchema(s.GroupBy)
+					schema["default"] = s.GroupDefault
+					return schema
 				}
-				return schemaObject{"type": "string", "enum": s.GroupBy}
+				return schemaObject{"type": "string", "enum": s.GroupBy, "default": s.GroupDefault[0]}
 			}, parse: parseGroupBy,
 		},
 		{
