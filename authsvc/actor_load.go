@@ -13,11 +13,14 @@ type Claim struct {
 	Epoch        int64 // the epoch in which the session or token was made; 0: it has none, being looked up each time
 	SecondFactor bool  // the second factor was given, or who vouches for the person is believed to have asked for one
 	Vouched      bool  // another vouches for the person, so that a password of ours that must be changed is not asked about
-	Scopes       Scopes
-	Address      netip.Addr
-	Agent        string
-	RequestID    string
-	Via          string // which session or token, by a name that is no secret
+	// VouchedFactor: who vouches for the person is believed to have asked for a second factor. That alone stands for one that is required and not
+	// set up here; one that was given here and is gone since does not.
+	VouchedFactor bool
+	Scopes        Scopes
+	Address       netip.Addr
+	Agent         string
+	RequestID     string
+	Via           string // which session or token, by a name that is no secret
 
 	personal bool // a personal token, which stands for whatever second factor its person has at this moment, and for none where they have none
 }
@@ -73,7 +76,7 @@ func (s *Store) loadActor(ctx context.Context, q querier, a *Actor, claim Claim)
 		}
 		a.Name, a.Role, a.Epoch, active = name, role, epoch, isActive
 		hasFactor := totp || passkeys > 0
-		a.Stage = stageOf(mustChange && !claim.Vouched, hasFactor, mfaRequired(policy, setting), claim.SecondFactor || claim.personal && hasFactor)
+		a.Stage = stageOf(mustChange && !claim.Vouched, hasFactor, mfaRequired(policy, setting), claim.SecondFactor || claim.personal, claim.VouchedFactor)
 	}
 	return active, rows.Err()
 }
@@ -86,14 +89,15 @@ func mfaRequired(policy MFAPolicy, setting *string) bool {
 	return policy != MFANotRequired
 }
 
-// stageOf is the first step that is missing. Who has a second factor gives it before all else, so that a password alone changes nothing.
-func stageOf(mustChange, hasFactor, required, secondFactor bool) Stage {
+// stageOf is the first step that is missing. Who has a second factor gives it before all else, so that a password alone changes nothing. given: one was
+// given, here or elsewhere; vouched: an identity provider has asked for one.
+func stageOf(mustChange, hasFactor, required, given, vouched bool) Stage {
 	switch {
-	case hasFactor && !secondFactor:
+	case hasFactor && !given:
 		return StageSecondFactor
 	case mustChange:
 		return StageChangePassword
-	case required && !hasFactor && !secondFactor:
+	case required && !hasFactor && !vouched:
 		return StageSetUpFactor
 	}
 	return StageDone

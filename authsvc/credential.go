@@ -40,13 +40,13 @@ func (c *Credential) SecondFactor() bool { return c.TOTP || c.Passkeys > 0 }
 // HasPassword tells whether the person has one: who signs in with an identity provider may have none.
 func (c *Credential) HasPassword() bool { return c.PasswordHash != noPassword }
 
-// Stage is how far the person has come. given: their second factor has been given; required: the setting that asks for one from everybody who is not
+// Stage is how far the person has come. given: their second factor has been given, here or to who vouches for them; required: the setting that asks for one from everybody who is not
 // excepted.
 func (c *Credential) Stage(given, required bool) Stage {
 	if c.MFAPolicy != MFAInherit {
 		required = c.MFAPolicy != MFANotRequired
 	}
-	return stageOf(c.MustChange, c.SecondFactor(), required, given)
+	return stageOf(c.MustChange, c.SecondFactor(), required, given, given)
 }
 
 const (

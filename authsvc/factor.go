@@ -248,8 +248,8 @@ func (s *Store) RecoveryCodesLeft(ctx context.Context, actor *Actor) (int, error
 	return n, fail(err, "count recovery codes")
 }
 
-// RemoveTOTP takes the actor's authenticator app away, and with the last second factor the recovery codes. Where one is required, the next
-// request asks for a new one. Nothing set up is CodeConflict.
+// RemoveTOTP takes the actor's authenticator app away, and with the last second factor the recovery codes. Nothing set up is CodeConflict, and so is
+// the last factor of somebody who must have one.
 func (s *Store) RemoveTOTP(ctx context.Context, actor *Actor) error {
 	if err := actor.Require(PermOwnAccount, 0); err != nil {
 		return err
@@ -265,20 +265,27 @@ func (s *Store) RemoveTOTP(ctx context.Context, actor *Actor) error {
 		if _, err := tx.Exec(ctx, removeTOTP, actor.ID); err != nil {
 			return err
 		}
-		if err := dropCodesWithoutFactor(ctx, tx, actor.ID); err != nil {
+		if err := s.factorRemoved(ctx, tx, actor.ID); err != nil {
 			return err
 		}
 		return tx.record(ctx, actor.ownEntry("mfa.totp_disable", ""))
 	}), "remove an authenticator app")
 }
 
-// dropCodesWithoutFactor removes recovery codes that stand for nothing any more.
-func dropCodesWithoutFactor(ctx context.Context, tx *auditedTx, userID uint32) error {
-	has, err := hasFactorNow(ctx, tx, userID)
-	if err != nil || has {
+// factorRemoved fails where somebody who must have a second factor has none any more, and else removes recovery codes that stand for nothing. What a
+// provider asks for does not matter here: the password, where there is one, would be left alone.
+func (s *Store) factorRemoved(ctx context.Context, tx *auditedTx, userID uint32) error {
+	left := &Actor{Kind: ActorPerson, ID: userID, Members: map[uint32]Role{}}
+	if _, err := s.loadActor(ctx, tx, left, Claim{Vouched: true}); err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, deleteRecovery, userID)
+	switch left.Stage {
+	case StageSecondFactor: // there is another one
+		return nil
+	case StageSetUpFactor:
+		return event.Errorf(event.CodeConflict, "a second factor is required here: set up another one first")
+	}
+	_, err := tx.Exec(ctx, deleteRecovery, userID)
 	return err
 }
 

@@ -174,6 +174,68 @@ func TestTOTP(t *testing.T) {
 	})
 }
 
+// TestRequiredFactorStays: who must have a second factor cannot take the last one away, and who took it away before it was required sets one up.
+func TestRequiredFactorStays(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, clk := t.Context(), newClock()
+		s := open(authsvc.WithClock(clk.now))
+		ada := mustPerson(t, s, "ada", authsvc.RoleUser)
+		require := func(p authsvc.MFAPolicy) {
+			t.Helper()
+			if _, err := s.UpdateUser(ctx, operator, ada.ID, authsvc.UserChange{MFAPolicy: &p}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		addPasskey := func() {
+			t.Helper()
+			if _, err := s.AddPasskey(ctx, signedInAs(t, s, ada, true), "stick", []byte("its id"), "{}"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		removePasskey := func() error {
+			keys, err := s.Passkeys(ctx, ada.ID)
+			if err != nil || len(keys) != 1 {
+				t.Fatalf("%d passkeys, %v", len(keys), err)
+			}
+			return s.RemovePasskey(ctx, signedInAs(t, s, ada, true), keys[0].ID)
+		}
+
+		require(authsvc.MFARequired)
+		mustTOTP(t, s, clk, signedInAs(t, s, ada, false))
+		done := signedInAs(t, s, ada, true)
+		err := s.RemoveTOTP(ctx, done)
+		wantCode(t, "the last factor, an app", err, event.CodeConflict)
+		if err == nil || !strings.Contains(err.Error(), "set up another one first") {
+			t.Errorf("told: %v", err)
+		}
+		if n, err := s.RecoveryCodesLeft(ctx, done); n != 10 || err != nil {
+			t.Errorf("%d recovery codes are left after the refusal, %v", n, err)
+		}
+		addPasskey()
+		if err := s.RemoveTOTP(ctx, done); err != nil {
+			t.Errorf("an app beside a passkey: %v", err)
+		}
+		if n, err := s.RecoveryCodesLeft(ctx, done); n != 10 || err != nil {
+			t.Errorf("%d recovery codes are left with a passkey, %v", n, err)
+		}
+		wantCode(t, "the last factor, a passkey", removePasskey(), event.CodeConflict)
+		require(authsvc.MFANotRequired)
+		if err := removePasskey(); err != nil {
+			t.Errorf("the last factor, where none is required: %v", err)
+		}
+		if n, err := s.RecoveryCodesLeft(ctx, done); n != 0 || err != nil {
+			t.Errorf("%d recovery codes are left without a factor, %v", n, err)
+		}
+		if a := signedInAs(t, s, ada, true); a.Stage != authsvc.StageDone {
+			t.Errorf("none is required: stage %d", a.Stage)
+		}
+		require(authsvc.MFARequired)
+		if a := signedInAs(t, s, ada, true); a.Stage != authsvc.StageSetUpFactor {
+			t.Errorf("a session that gave a factor which is gone: stage %d", a.Stage)
+		}
+	})
+}
+
 // TestHalfDoneTOTP: an app that is being set up belongs to the session that began it, for ten minutes, and to nobody who comes after a new password.
 func TestHalfDoneTOTP(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {

@@ -146,7 +146,8 @@ func numbered(id uint32, name string) string {
 	return name + " (" + strconv.FormatUint(uint64(id), 10) + ")"
 }
 
-// RemovePasskey takes a passkey of the actor away, and with the last second factor the recovery codes.
+// RemovePasskey takes a passkey of the actor away, and with the last second factor the recovery codes. The last factor of somebody who must have one
+// is CodeConflict.
 func (s *Store) RemovePasskey(ctx context.Context, actor *Actor, passkeyID uint32) error {
 	if err := actor.Require(PermOwnAccount, 0); err != nil {
 		return err
@@ -163,7 +164,7 @@ func (s *Store) RemovePasskey(ctx context.Context, actor *Actor, passkeyID uint3
 		if _, err := tx.Exec(ctx, deletePasskey, actor.ID, passkeyID); err != nil {
 			return err
 		}
-		if err := dropCodesWithoutFactor(ctx, tx, actor.ID); err != nil {
+		if err := s.factorRemoved(ctx, tx, actor.ID); err != nil {
 			return err
 		}
 		return tx.record(ctx, actor.ownEntry("passkey.remove", numbered(passkeyID, name)))

@@ -261,7 +261,7 @@ func TestPersonalTokensNeedTheFactor(t *testing.T) {
 		}
 		want("a factor is required, and there is none", event.CodeForbidden)
 		// An identity provider has asked for its own factor; ours is missing all the same.
-		vouched, err := s.ActorFor(ctx, ada.ID, authsvc.Claim{SecondFactor: true, Vouched: true, Scopes: authsvc.AllScopes})
+		vouched, err := s.ActorFor(ctx, ada.ID, authsvc.Claim{SecondFactor: true, Vouched: true, VouchedFactor: true, Scopes: authsvc.AllScopes})
 		if err != nil || vouched.Stage != authsvc.StageDone {
 			t.Fatal(vouched, err)
 		}
@@ -269,9 +269,7 @@ func TestPersonalTokensNeedTheFactor(t *testing.T) {
 		wantCode(t, "a token that would be refused", err, event.CodeForbidden)
 		mustTOTP(t, s, clk, signedInAs(t, s, ada, false))
 		want("with a factor", "")
-		if err := s.RemoveTOTP(ctx, signedInAs(t, s, ada, true)); err != nil {
-			t.Fatal(err)
-		}
+		exec(t, s, `UPDATE users SET totp_secret = NULL WHERE id = ?`, ada.ID) // as before one was required
 		want("the factor is gone", event.CodeForbidden)
 		policy := authsvc.MFANotRequired
 		if _, err := s.UpdateUser(ctx, operator, ada.ID, authsvc.UserChange{MFAPolicy: &policy}); err != nil {

@@ -307,17 +307,20 @@ func TestActorFor(t *testing.T) {
 			t.Errorf("%+v", a)
 		}
 		for _, c := range []struct {
-			mustChange, factor, given bool
-			policy                    authsvc.MFAPolicy
-			required                  string
-			want                      authsvc.Stage
+			mustChange, factor, given, vouched bool
+			policy                             authsvc.MFAPolicy
+			required                           string
+			want                               authsvc.Stage
 		}{
 			{policy: authsvc.MFAInherit, want: authsvc.StageDone},
 			{policy: authsvc.MFAInherit, required: "false", want: authsvc.StageDone},
 			{policy: authsvc.MFAInherit, required: "true", want: authsvc.StageSetUpFactor},
 			{policy: authsvc.MFANotRequired, required: "true", want: authsvc.StageDone},
 			{policy: authsvc.MFARequired, want: authsvc.StageSetUpFactor},
-			{policy: authsvc.MFARequired, given: true, want: authsvc.StageDone}, // an identity provider has asked for one
+			{policy: authsvc.MFARequired, given: true, vouched: true, want: authsvc.StageDone}, // an identity provider has asked for one
+			{policy: authsvc.MFARequired, given: true, want: authsvc.StageSetUpFactor},         // the one that was given here is gone
+			{policy: authsvc.MFAInherit, required: "true", given: true, want: authsvc.StageSetUpFactor},
+			{policy: authsvc.MFAInherit, given: true, want: authsvc.StageDone},
 			{policy: authsvc.MFANotRequired, factor: true, want: authsvc.StageSecondFactor},
 			{policy: authsvc.MFARequired, factor: true, mustChange: true, want: authsvc.StageSecondFactor},
 			{policy: authsvc.MFARequired, factor: true, given: true, mustChange: true, want: authsvc.StageChangePassword},
@@ -336,7 +339,7 @@ func TestActorFor(t *testing.T) {
 				if c.required != "" {
 					exec(t, s, `INSERT INTO settings (name, value, updated_at) VALUES ('mfa_required', ?, 1)`, c.required)
 				}
-				a, err := s.ActorFor(ctx, u.ID, authsvc.Claim{SecondFactor: c.given, Scopes: authsvc.AllScopes})
+				a, err := s.ActorFor(ctx, u.ID, authsvc.Claim{SecondFactor: c.given, VouchedFactor: c.vouched, Scopes: authsvc.AllScopes})
 				if err != nil || a.Stage != c.want {
 					t.Errorf("%+v: %+v, %v", c, a, err)
 				}

@@ -172,7 +172,7 @@ func (a *API) bySession(r *http.Request, g *sessions.Session) (*authsvc.Actor, e
 	}
 	claim.Epoch, claim.Via, claim.Scopes = own.Epoch, "session "+own.Ref(), authsvc.AllScopes
 	claim.SecondFactor = own.SecondFactor() && !own.Pending
-	claim.Vouched = own.Vouched()
+	claim.Vouched, claim.VouchedFactor = own.Vouched(), own.VouchedFactor() && !own.Pending
 	actor, err := a.store.ActorFor(r.Context(), own.UserID, claim)
 	if event.ErrorCode(err) == event.CodeUnauthorized {
 		// It ended since the session was read a moment ago: as if it had ended before, so that the person can sign in anew.

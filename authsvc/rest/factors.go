@@ -59,7 +59,7 @@ var factorRoutes = []route{
 		return picture(qr), nil
 	}},
 	{method: http.MethodPost, path: "/api/v1/me/totp/confirm", access: begun, does: "Set the app up with a code that it shows", body: codeBody{}, answer: codesView{}, run: confirmApp},
-	{method: http.MethodDelete, path: "/api/v1/me/totp", perm: authsvc.PermOwnAccount, does: "Take your authenticator app away", body: confirmBody{}, run: confirmed(func(c *call) (any, error) {
+	{method: http.MethodDelete, path: "/api/v1/me/totp", perm: authsvc.PermOwnAccount, does: "Take your authenticator app away; 409 for the last second factor of somebody who must have one", body: confirmBody{}, run: confirmed(func(c *call) (any, error) {
 		return nil, c.api.store.RemoveTOTP(c.ctx, c.actor)
 	})},
 	{method: http.MethodGet, path: "/api/v1/me/recovery-codes", perm: authsvc.PermOwnAccount, does: "How many recovery codes are left", answer: leftView{}, run: func(c *call) (any, error) {
@@ -81,7 +81,7 @@ var factorRoutes = []route{
 	}},
 	{method: http.MethodPost, path: "/api/v1/me/passkeys/begin", access: begun, does: "Get what the browser needs to make a passkey", body: confirmBody{}, answer: json.RawMessage{}, run: beginPasskey},
 	{method: http.MethodPost, path: "/api/v1/me/passkeys", access: begun, does: "Add the passkey that the browser made", body: passkeyBody{}, answer: codesView{}, status: http.StatusCreated, run: addPasskey},
-	{method: http.MethodDelete, path: "/api/v1/me/passkeys/{passkey}", perm: authsvc.PermOwnAccount, does: "Take a passkey away", body: confirmBody{}, run: confirmed(func(c *call) (any, error) {
+	{method: http.MethodDelete, path: "/api/v1/me/passkeys/{passkey}", perm: authsvc.PermOwnAccount, does: "Take a passkey away; 409 for the last second factor of somebody who must have one", body: confirmBody{}, run: confirmed(func(c *call) (any, error) {
 		id, err := c.id("passkey")
 		if err != nil {
 			return nil, err

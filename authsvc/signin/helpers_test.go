@@ -192,7 +192,7 @@ func (s *server) actor(t testing.TB, session *websession.Session) *authsvc.Actor
 		t.Fatal(err)
 	}
 	a, err := s.store.ActorFor(context.Background(), got.UserID, authsvc.Claim{
-		Epoch: got.Epoch, SecondFactor: got.SecondFactor(), Vouched: got.Vouched(), Scopes: authsvc.AllScopes, Address: client.Address, Via: "session " + got.Ref(),
+		Epoch: got.Epoch, SecondFactor: got.SecondFactor(), Vouched: got.Vouched(), VouchedFactor: got.VouchedFactor(), Scopes: authsvc.AllScopes, Address: client.Address, Via: "session " + got.Ref(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -84,6 +84,9 @@ func (d *Data) SecondFactor() bool {
 // Vouched tells whether another vouched for the person, so that no password of ours was asked for.
 func (d *Data) Vouched() bool { return slices.Contains(d.Methods, MethodOIDC) }
 
+// VouchedFactor tells whether who vouched for the person is believed to have asked for a second factor.
+func (d *Data) VouchedFactor() bool { return slices.Contains(d.Methods, MethodOIDCMFA) }
+
 // recentTime is how long after a sign-in somebody may change what proves who they are without proving it again.
 const recentTime = 10 * time.Minute
 
