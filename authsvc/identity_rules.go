@@ -134,7 +134,7 @@ func (s *Store) followClaims(ctx context.Context, tx *auditedTx, u *User, id *Id
 	return nil
 }
 
-// followRole gives a person another role over all companies, which ends their sessions and tokens. The last GlobalAdmin stays one.
+// followRole gives a person another role over all companies, which ends their sessions and programs, and with a higher one their personal tokens. The last GlobalAdmin stays one.
 func (s *Store) followRole(ctx context.Context, tx *auditedTx, u *User, role Role) error {
 	before := *u
 	err := s.changeRole(ctx, tx, u, role)

@@ -24,7 +24,6 @@ const (
 	approvePerson = `UPDATE users SET approved_at = ? WHERE id = ?`
 	resetHash     = `UPDATE users SET password_hash = ?, must_change_password = ?, password_changed_at = ?, totp_pending = NULL, epoch = epoch + 1 WHERE id = ?`
 	resetFactors  = `UPDATE users SET totp_secret = NULL, totp_pending = NULL, totp_step = 0, epoch = epoch + 1 WHERE id = ?`
-	newRoleEpoch  = `UPDATE users SET epoch = epoch + 1 WHERE id = ?`
 	revokeTokens  = `UPDATE personal_tokens SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL`
 	deletePerson  = `DELETE FROM users WHERE id = ?`
 	// Those who can sign in: with a password that is not a temporary one that is too old, or by an identity provider.
@@ -80,7 +79,7 @@ func (a *Actor) notThemselves(u *User, instead string) error {
 }
 
 // UpdateUser changes a person's names, e-mail, role over all companies or second-factor policy. Everybody may change their own display name.
-// A new role ends the person's sessions and tokens at once.
+// A new role ends the person's sessions and programs at once, a higher one their personal tokens too.
 func (s *Store) UpdateUser(ctx context.Context, actor *Actor, userID uint32, c UserChange) (User, error) {
 	onlyName := c.Username == nil && c.Email == nil && c.Role == nil && c.MFAPolicy == nil
 	return s.changeUser(ctx, actor, userID, "user.change", func(u *User) error {
@@ -163,7 +162,8 @@ func (u *User) apply(c UserChange) (err error) {
 	return err
 }
 
-// changeRole does what belongs to a new role besides writing it.
+// changeRole does what belongs to a new role besides writing it. Sessions and programs end, and with a higher one personal tokens too: one that somebody
+// else planted in the account of a User must not become an administrator's.
 func (s *Store) changeRole(ctx context.Context, tx *auditedTx, u *User, role Role) error {
 	if err := s.keepGlobalAdmin(ctx, tx, u); err != nil {
 		return err
@@ -173,8 +173,7 @@ func (s *Store) changeRole(ctx context.Context, tx *auditedTx, u *User, role Rol
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, newRoleEpoch, u.ID)
-	return err
+	return tx.endSessions(ctx, u.ID, role.Outranks(u.Role))
 }
 
 // keepGlobalAdmin fails when the person is the last GlobalAdmin who can sign in, and is about to be that no longer. The lock of the audit trail
@@ -221,7 +220,7 @@ func (s *Store) ApproveUser(ctx context.Context, actor *Actor, userID uint32, gr
 	})
 }
 
-// DisableUser keeps a person from signing in and ends their sessions and tokens at once. The account stays.
+// DisableUser keeps a person from signing in and ends their sessions and programs at once. Personal tokens stop until EnableUser. The account stays.
 func (s *Store) DisableUser(ctx context.Context, actor *Actor, userID uint32) (User, error) {
 	return s.changeUser(ctx, actor, userID, "user.disable", actor.below, func(tx *auditedTx, u *User) error {
 		if err := s.keepGlobalAdmin(ctx, tx, u); err != nil {

@@ -155,6 +155,23 @@ func TestUsers(t *testing.T) {
 		_, err = s.UpdateUser(ctx, operator, 999, authsvc.UserChange{Username: text("z")})
 		wantCode(t, "nobody", err, event.CodeNotFound)
 
+		// Personal tokens gain nothing by a higher role, and lose by a lower one what it takes.
+		exec(t, s, `UPDATE users SET mfa_policy = 'inherit', must_change_password = 0`)
+		for _, c := range []struct {
+			role authsvc.Role
+			code event.Code
+		}{{authsvc.RoleUser, ""}, {authsvc.RoleAdmin, event.CodeUnauthorized}, {authsvc.RoleGlobalAdmin, event.CodeUnauthorized}, {authsvc.RoleAdmin, ""}} {
+			_, secret, err := s.CreatePersonalToken(ctx, as(t, s, u), authsvc.NewPersonalToken{Name: "x", Scopes: authsvc.ScopeRead, Expires: clk.now().Add(time.Hour)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.UpdateUser(ctx, operator, u.ID, authsvc.UserChange{Role: &c.role}); err != nil {
+				t.Fatal(err)
+			}
+			_, err = s.PersonalActor(ctx, secret, authsvc.Claim{})
+			wantCode(t, "a personal token from before the role "+string(c.role), err, c.code)
+		}
+
 		// An operator who is none any more keeps no assignments that a later promotion would bring back.
 		if _, err := s.SetMembership(ctx, operator, u.ID, grant(acme, authsvc.RoleAdmin)); err != nil {
 			t.Fatal(err)

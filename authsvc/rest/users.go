@@ -178,7 +178,7 @@ var userRoutes = []route{
 		return nil, c.api.store.DeleteUser(c.ctx, c.actor, id)
 	}},
 	{method: http.MethodPost, path: "/api/v1/users/{user}/approve", does: "Approve somebody who registered", body: approvalBody{}, answer: userView{}, run: onUser(approveUser)},
-	{method: http.MethodPost, path: "/api/v1/users/{user}/disable", does: "Disable a person: their sessions and tokens end at once", answer: userView{}, run: onUser(func(c *call, id uint32) (authsvc.User, error) {
+	{method: http.MethodPost, path: "/api/v1/users/{user}/disable", does: "Disable a person: their sessions and programs end at once, and personal tokens stop until the person is enabled again", answer: userView{}, run: onUser(func(c *call, id uint32) (authsvc.User, error) {
 		return c.api.store.DisableUser(c.ctx, c.actor, id)
 	})},
 	{method: http.MethodPost, path: "/api/v1/users/{user}/enable", does: "Let a disabled person sign in again", answer: userView{}, run: onUser(func(c *call, id uint32) (authsvc.User, error) {

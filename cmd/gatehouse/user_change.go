@@ -48,8 +48,8 @@ func newUserRoleCommand(c *cli) *cobra.Command {
 			u, err = store.UpdateUser(cmd.Context(), localActor(), u.ID, authsvc.UserChange{Role: &role})
 			return u, u.Username + " is " + string(u.Role) + " from now on, and has to sign in again.", err
 		})
-	cmd.Long = `Give a person the role GlobalAdmin, Admin or User over all companies. Their sessions and tokens end. The last
-active GlobalAdmin keeps the role.`
+	cmd.Long = `Give a person the role GlobalAdmin, Admin or User over all companies. Their sessions and programs end,
+and with a higher role their personal access tokens too. The last active GlobalAdmin keeps the role.`
 	return cmd
 }
 
@@ -69,7 +69,7 @@ func newUserApproveCommand(c *cli) *cobra.Command {
 }
 
 func newUserDisableCommand(c *cli) *cobra.Command {
-	return c.userCommand("disable USER", "Keep a person from signing in, and end their sessions and tokens", 1,
+	return c.userCommand("disable USER", "Keep a person from signing in, end their sessions and programs, and stop their personal tokens", 1,
 		func(cmd *cobra.Command, store *authsvc.Store, u authsvc.User, _ []string) (authsvc.User, string, error) {
 			u, err := store.DisableUser(cmd.Context(), localActor(), u.ID)
 			return u, u.Username + " is disabled.", err
