@@ -464,6 +464,58 @@ func TestAuditReach(t *testing.T) {
 	})
 }
 
+// TestAuditOfThoseAbove: an administrator of a company reads what its Users do with their accounts and what is done to them, and nothing of that about
+// those who stand above them, though they belong to the company alone.
+func TestAuditOfThoseAbove(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, s := t.Context(), open()
+		acme := mustCompany(t, s, "Acme")
+		reader := as(t, s, mustPerson(t, s, "reader", authsvc.RoleUser, grant(acme, authsvc.RoleCompanyAdmin)))
+		for name, c := range map[string]struct {
+			global, there authsvc.Role
+			want          []string
+		}{
+			"user":    {authsvc.RoleUser, authsvc.RoleUser, []string{"password.change", "session.end", "token.create", "user.change", "user.create", "membership.set"}},
+			"admin":   {authsvc.RoleAdmin, authsvc.RoleAdmin, []string{"membership.set"}},
+			"visitor": {authsvc.RoleAdmin, authsvc.RoleUser, []string{"membership.set"}},
+			"boss":    {authsvc.RoleGlobalAdmin, authsvc.RoleUser, []string{"membership.set"}},
+		} {
+			u := mustPerson(t, s, name, c.global, grant(acme, c.there))
+			a := as(t, s, u)
+			if _, _, err := s.CreatePersonalToken(ctx, a, authsvc.NewPersonalToken{Name: "x", Scopes: authsvc.ScopeRead, Expires: time.Now().Add(time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+			shown := "Somebody"
+			if _, err := s.UpdateUser(ctx, operator, u.ID, authsvc.UserChange{DisplayName: &shown}); err != nil {
+				t.Fatal(err)
+			}
+			who, err := s.CredentialOfID(ctx, u.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.EndOwnSessions(ctx, a, &who, false); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.ChangeOwnPassword(ctx, as(t, s, u), &who, "$2a$04$another"); err != nil {
+				t.Fatal(err)
+			}
+			list, _, err := s.ListAudit(ctx, reader, authsvc.AuditFilter{TargetKind: "user", TargetID: fmt.Sprint(u.ID)}, authsvc.Page{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, r := range list {
+				got = append(got, r.Action)
+			}
+			slices.Sort(got)
+			slices.Sort(c.want)
+			if !slices.Equal(got, c.want) {
+				t.Errorf("of %s: %q, want %q", name, got, c.want)
+			}
+		}
+	})
+}
+
 // TestAuditEntryBounds: whatever is recorded fits, stays valid, and verifies.
 func TestAuditEntryBounds(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {

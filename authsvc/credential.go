@@ -31,7 +31,7 @@ type Credential struct {
 	TOTP            bool // an authenticator app is set up
 	Passkeys        int
 	LastAddress     netip.Addr // of the last sign-in that was right; the zero Addr: there was none, or it came from none
-	Company         uint32     // of a person who belongs to one alone, else 0: whose administrators may see their sign-ins
+	Company         uint32     // whose administrators may see their sign-ins: of a User who belongs to one alone, else 0
 }
 
 // SecondFactor tells whether the person has one.
@@ -53,7 +53,7 @@ const (
 	selectWhoSignsIn = `SELECT u.id, u.username, u.email, u.display_name, u.password_hash, u.must_change_password, u.password_changed_at, u.disabled_at, u.approved_at,
     u.epoch, u.mfa_policy, u.last_login_ip, CASE WHEN u.totp_secret IS NULL THEN 0 ELSE 1 END,
     (SELECT COUNT(*) FROM webauthn_credentials w WHERE w.user_id = u.id),
-    (SELECT MIN(m.company_id) FROM memberships m WHERE m.user_id = u.id), (SELECT MAX(m.company_id) FROM memberships m WHERE m.user_id = u.id)
+    u.role, (SELECT MIN(m.company_id) FROM memberships m WHERE m.user_id = u.id), (SELECT MAX(m.company_id) FROM memberships m WHERE m.user_id = u.id)
     FROM users u`
 	whoByName  = selectWhoSignsIn + ` WHERE u.username_key = ?`
 	whoByEmail = selectWhoSignsIn + ` WHERE u.email_key = ?`
@@ -100,8 +100,9 @@ func (s *Store) credential(row *sql.Row) (Credential, error) {
 	var changed, disabled, approved *int64
 	var least, most *uint32
 	var address *string
+	var role Role
 	err := row.Scan(&c.UserID, &c.Username, &c.Email, &c.DisplayName, &c.PasswordHash, &c.MustChange, &changed, &disabled, &approved,
-		&c.Epoch, &c.MFAPolicy, &address, &c.TOTP, &c.Passkeys, &least, &most)
+		&c.Epoch, &c.MFAPolicy, &address, &c.TOTP, &c.Passkeys, &role, &least, &most)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Credential{}, event.Errorf(event.CodeNotFound, "there is no such person")
 	}
@@ -112,7 +113,7 @@ func (s *Store) credential(row *sql.Row) (Credential, error) {
 	if address != nil {
 		c.LastAddress, _ = netip.ParseAddr(*address) // what we wrote; else there is none
 	}
-	if least != nil && *least == *most {
+	if role == RoleUser && least != nil && *least == *most {
 		c.Company = *least
 	}
 	return c, nil

@@ -27,10 +27,10 @@ const (
 	countPasskeys  = `SELECT COUNT(*) FROM webauthn_credentials WHERE user_id = ?` //nolint:gosec // SQL, no credential
 )
 
-// ownEntry is what the audit trail says of an act on one's own account. Of somebody who belongs to one company alone its administrators read it.
+// ownEntry is what the audit trail says of an act on one's own account. Of a User who belongs to one company alone its administrators read it.
 func (a *Actor) ownEntry(action, detail string) Entry {
 	e := Entry{Action: action, TargetKind: "user", TargetID: strconv.FormatUint(uint64(a.ID), 10), TargetName: a.Name, Detail: detail}
-	if len(a.Members) == 1 {
+	if a.Role == RoleUser && len(a.Members) == 1 {
 		for company := range a.Members {
 			e.Company = company
 		}

@@ -179,7 +179,7 @@ func (s *Store) createPerson(ctx context.Context, tx *auditedTx, action string, 
 		return User{}, err
 	}
 	entry := u.entry(action, nil)
-	if len(grants) == 1 {
+	if u.Role == RoleUser && len(grants) == 1 {
 		entry.Company = grants[0].CompanyID
 	}
 	if err := tx.record(ctx, entry); err != nil {

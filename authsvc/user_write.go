@@ -54,11 +54,12 @@ func (u *User) record() *userRecord {
 	return &userRecord{u.Username, u.Email, u.DisplayName, u.Role, u.MFAPolicy, u.State(), u.MustChangePassword, u.SecondFactor()}
 }
 
-// target is the beginning of an entry about a person. Administrators of a company read it when the person belongs to that company
-// alone; what is done to somebody of several is for GlobalAdmins, as it would tell of the others. u holds all memberships.
+// target is the beginning of an entry about a person. Administrators of a company read it when the person is a User and belongs to that company
+// alone; what is done to somebody of several is for GlobalAdmins, as it would tell of the others, and so is what is done to an Admin or GlobalAdmin, who stands above
+// those administrators. u holds all memberships.
 func (u *User) target(action string) Entry {
 	e := Entry{Action: action, TargetKind: "user", TargetID: strconv.FormatUint(uint64(u.ID), 10), TargetName: u.Username}
-	if len(u.Memberships) == 1 {
+	if u.Role == RoleUser && len(u.Memberships) == 1 {
 		e.Company = u.Memberships[0].CompanyID
 	}
 	return e
