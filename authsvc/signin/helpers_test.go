@@ -83,7 +83,8 @@ type server struct {
 }
 
 type options struct {
-	rate limit.Rate
+	rate   limit.Rate
+	tokens limit.Rate
 }
 
 func start(t testing.TB, databaseURL string, clk *clock, o options, more ...authsvc.Option) *server {
@@ -112,7 +113,7 @@ func start(t testing.TB, databaseURL string, clk *clock, o options, more ...auth
 	s.sealer = sealer
 	log := slog.New(slog.DiscardHandler)
 	s.Service = signin.New(signin.Config{
-		Store: s.store, Factor: s.factor, Sealer: sealer, Settings: s.store.GetSettings, Log: log, Now: clk.now, Limit: o.rate,
+		Store: s.store, Factor: s.factor, Sealer: sealer, Settings: s.store.GetSettings, Log: log, Now: clk.now, Limit: o.rate, Tokens: o.tokens,
 		Guard:    limit.NewGuard(limit.NewMemory(clk.now), sealer.Key(authsvc.PurposeLimit), log),
 		Sessions: websession.NewManager(s.store, sealer, func() (time.Duration, time.Duration) { return time.Hour, 12 * time.Hour }, websession.WithClock(clk.now)),
 	})

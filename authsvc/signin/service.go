@@ -110,7 +110,7 @@ const (
 )
 
 // ErrWrong is the one answer to every try that did not succeed: a wrong password, nobody of that name, an account that is disabled, waits for
-// approval or pauses after failures, a temporary password that is too old. Which of them it was stands in the audit trail.
+// approval, pauses after failures or was tried too often, a temporary password that is too old. Which of them it was stands in the audit trail.
 var ErrWrong = event.Errorf(event.CodeUnauthorized, "the name or the password is wrong; after several wrong tries further ones are refused for a while")
 
 // lockout is the policy as the settings have it.
@@ -128,7 +128,7 @@ func lockout(set authsvc.Settings) authsvc.LockoutPolicy {
 
 // Authenticate checks a name and a password, and nothing more: Result.Stage says what is missing. It makes no session; SignIn does.
 //
-// The errors are ErrWrong, *limit.Exceeded, and CodeUnavailable when the machine is too busy.
+// The errors are ErrWrong, *limit.Exceeded for too many tries of one address, and CodeUnavailable when the machine is too busy.
 func (s *Service) Authenticate(ctx context.Context, req Request) (Result, error) {
 	return s.authenticate(ctx, req, forBrowser)
 }
@@ -142,7 +142,7 @@ const (
 func (s *Service) authenticate(ctx context.Context, req Request, program bool) (Result, error) {
 	limited, err := s.guard.Check(ctx, limitAddress, limit.Network(req.Address), s.limit)
 	if err != nil {
-		s.noteLimit(ctx, nobody(req.Client, ""), limitAddress, limit.Network(req.Address), authsvc.Entry{TargetKind: "address", TargetName: limit.Network(req.Address)})
+		s.noteAddressLimit(ctx, req.Client, limitAddress)
 		return Result{}, err
 	}
 	result, err := s.checkPassword(ctx, req, limited, program)
@@ -174,17 +174,22 @@ func (s *Service) checkPassword(ctx context.Context, req Request, limited limit.
 		subject = authsvc.LoginSubject(s.sealer.MAC(authsvc.PurposeLimit, key))
 	}
 	// By the name as it was typed: were it by the person, trying a name and an e-mail would tell whether they are the same one's.
-	if _, err := s.guard.Check(ctx, limitAccount, account, s.limit); err != nil {
+	_, refused := s.guard.Check(ctx, limitAccount, account, s.limit)
+	if refused != nil {
 		e := c.Entry("")
 		if c.UserID == 0 {
 			e.TargetName = authsvc.TriedName(s.sealer, req.Login)
 		}
 		s.noteLimit(ctx, nobody(req.Client, e.TargetName), limitAccount, account, e)
-		return Result{}, err
 	}
 	right, err := s.passwords.Verify(ctx, c.PasswordHash, req.Password)
 	if err != nil {
 		return Result{}, err
+	}
+	// Only somebody's name has a device and a network that count by themselves. Were a name that is used up elsewhere refused in other words or in no time, a try
+	// from the right network would tell whether it is somebody's. So what this limit refuses is as wrong as a password can be, the right one too.
+	if refused != nil {
+		return Result{}, ErrWrong
 	}
 	return s.afterPassword(ctx, req, program, limited, set, &c, subject, right)
 }
@@ -238,6 +243,12 @@ func (s *Service) noteLimit(ctx context.Context, actor *authsvc.Actor, kind, val
 	if err := s.store.Record(ctx, actor, e); err != nil {
 		s.log.LogAttrs(ctx, slog.LevelError, "a refused sign-in was not recorded", slog.Any("error", err))
 	}
+}
+
+// noteAddressLimit is noteLimit for a limit of the client's address.
+func (s *Service) noteAddressLimit(ctx context.Context, client Client, kind string) {
+	network := limit.Network(client.Address)
+	s.noteLimit(ctx, nobody(client, ""), kind, network, authsvc.Entry{TargetKind: "address", TargetName: network})
 }
 
 // whyNot is why a password does not count, for the audit trail; empty: it does.

@@ -268,12 +268,44 @@ func TestRateLimits(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		refused(elsewhere(99), "the eleventh for one account", 1)
+		// The eleventh for one account takes the work of a wrong one and is answered as one, whatever the password.
+		s.work.Store(0)
+		before := len(s.trail(t))
+		for i, password := range []string{"wrong", good} {
+			r := elsewhere(98 + i)
+			r.Password = password
+			if _, err := s.Authenticate(ctx, r); !errors.Is(err, signin.ErrWrong) {
+				t.Errorf("too often for one account, with %q: %v", password, err)
+			}
+		}
+		if n := len(s.trail(t)) - before; n != 1 || s.work.Load() == 0 {
+			t.Errorf("%d entries for what the account's limit refuses, after work of %d", n, s.work.Load())
+		}
+		wrong := s.work.Load() / 2
 		// The owner on their own browser is let in all the same, at any address that has tries left.
 		mine := from(first.Device, try("alice", good))
 		mine.Address = netip.MustParseAddr("198.51.100.7")
 		if _, err := s.Authenticate(ctx, mine); err != nil {
 			t.Errorf("the owner: %v", err)
+		}
+		// From the network of the last sign-in, which counts by itself for a name that is somebody's, the answer is the same as for a name that is nobody's.
+		clk.add(time.Hour)
+		for _, name := range []string{"alice", "nobody"} {
+			for i := range 10 {
+				r := elsewhere(i)
+				r.Login = name
+				_, _ = s.Authenticate(ctx, r) // wrong, or a pause
+			}
+			r := try(name, "wrong")
+			r.Address = mine.Address
+			s.work.Store(0)
+			if _, err := s.Authenticate(ctx, r); !errors.Is(err, signin.ErrWrong) || s.work.Load() != wrong {
+				t.Errorf("%s is used up elsewhere: %v, work %d, want %d", name, err, s.work.Load(), wrong)
+			}
+		}
+		// Nobody else keeps the owner out there.
+		if _, err := s.Authenticate(ctx, from("", mine)); err != nil {
+			t.Errorf("the owner at the place of the last sign-in: %v", err)
 		}
 	})
 }

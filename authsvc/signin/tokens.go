@@ -50,6 +50,7 @@ func NewTokens(s *Service) (*Tokens, error) {
 func (t *Tokens) Issue(ctx context.Context, req TokenRequest) (TokenPair, error) {
 	s := t.service
 	if _, err := s.guard.Check(ctx, limitTokens, limit.Network(req.Address), s.tokens); err != nil {
+		s.noteAddressLimit(ctx, req.Client, limitTokens)
 		return TokenPair{}, err
 	}
 	result, err := s.authenticate(ctx, req.Request, forProgram)

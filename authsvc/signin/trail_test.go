@@ -146,7 +146,7 @@ func TestPasswordAsName(t *testing.T) {
 func TestLimitsRecorded(t *testing.T) {
 	each(t, func(t *testing.T, databaseURL string) {
 		ctx := t.Context()
-		s := start(t, databaseURL, newClock(), options{rate: limit.Rate{Count: 2, Per: time.Hour}})
+		s := start(t, databaseURL, newClock(), options{rate: limit.Rate{Count: 2, Per: time.Hour}, tokens: limit.Rate{Count: 2, Per: time.Hour}})
 		ada := s.user(t, "ada")
 		denied := func() (list []authsvc.AuditRecord) {
 			t.Helper()
@@ -178,6 +178,16 @@ func TestLimitsRecorded(t *testing.T) {
 		}
 		if list := denied(); len(list) != 3 || list[0].TargetKind != "address" || list[0].TargetName != "192.0.2.1" {
 			t.Errorf("of one address: %+v", list)
+		}
+		tokens, err := signin.NewTokens(s.Service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			_, _ = tokens.Issue(ctx, signin.TokenRequest{Request: try(fmt.Sprint("nobody", i), "wrong")})
+		}
+		if list := denied(); len(list) != 4 || list[0].TargetName != "192.0.2.1" || !strings.Contains(list[0].Detail, "limit tokens") {
+			t.Errorf("programs of one address: %+v", list)
 		}
 	})
 }
