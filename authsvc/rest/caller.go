@@ -136,6 +136,12 @@ func bearer(r *http.Request) (credential string, ok bool) {
 	return "", header != "" // a scheme that is not ours
 }
 
+// shows tells whether a request brings a credential at all.
+func (a *API) shows(r *http.Request) bool {
+	_, ok := bearer(r)
+	return ok || a.sessions.idOf(r) != ""
+}
+
 func (a *API) byHeader(r *http.Request, credential string) (*authsvc.Actor, error) {
 	switch {
 	case token.APIKey.WellFormed(credential):

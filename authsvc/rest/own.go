@@ -30,7 +30,7 @@ type ownPasswordBody struct {
 }
 
 var ownRoutes = []route{
-	{method: http.MethodGet, path: "/api/v1/me", access: anyone, does: "Who is asking, and what they may do", answer: meView{}, run: me},
+	{method: http.MethodGet, path: "/api/v1/me", access: anyone, does: "Who is asking, and what they may do: of permissions, those held somewhere, true where they hold everywhere and false where in some companies only", answer: meView{}, run: me},
 	{method: http.MethodPost, path: "/api/v1/me/password", access: begun, does: "Change your password; your other sessions, your programs and your personal access tokens end", body: ownPasswordBody{}, run: ownPassword},
 	{method: http.MethodGet, path: "/api/v1/me/sessions", perm: authsvc.PermOwnAccount, does: "Your sessions", answer: list[websession.Info]{}, params: pageParams, run: func(c *call) (any, error) {
 		page, err := c.page()

@@ -332,12 +332,17 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	a.write(w, r, code.Status(), body)
 }
 
-// Refused tells the log of a request that was refused with err; of any other error it says nothing.
+// Refused tells the log of a request that was refused with err; of any other error it says nothing. Nor does it of one to read that shows nothing for it: every
+// first visit to a page makes some.
 func (a *API) Refused(r *http.Request, err error) {
 	if _, told := errors.AsType[*limit.Exceeded](err); told {
 		return // by the guard, which knows the limit
 	}
-	if kind := event.Refusal(err); kind != "" {
+	kind := event.Refusal(err)
+	if kind == string(event.CodeUnauthorized) && (r.Method == http.MethodGet || r.Method == http.MethodHead) && !a.shows(r) {
+		return
+	}
+	if kind != "" {
 		a.refused.Request(r, kind, event.ErrorMessage(err))
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -102,9 +103,23 @@ func printErrors(w io.Writer, list []authsvc.ErrorRecord) error {
 	fmt.Fprintln(t, "ID\tLAST\tTIMES\tLEVEL\tLOGGER\tREQUEST\tMESSAGE")
 	for i := range list {
 		r := &list[i]
-		fmt.Fprintf(t, "%d\t%s\t%d\t%s\t%s\t%s\t%s\n", r.ID, r.Last.Format("2006-01-02 15:04:05Z"), r.Occurrences, r.Level, printable(r.Logger), printable(r.RequestID), short(r.Message, 120))
+		fmt.Fprintf(t, "%d\t%s\t%d\t%s\t%s\t%s\t%s\n", r.ID, r.Last.Format("2006-01-02 15:04:05Z"), r.Occurrences, r.Level, printable(r.Logger), printable(r.RequestID), short(errorLine(r), 120))
 	}
 	return t.Flush()
+}
+
+// errorLine is a record's message with the path and the reason, where it is about a request: of refusals the message alone is always the same.
+func errorLine(r *authsvc.ErrorRecord) string {
+	var about struct{ Path, Reason string }
+	_ = json.Unmarshal(r.Attributes, &about) // none, or others, leave it empty
+	line := r.Message
+	if about.Path != "" {
+		line += " " + about.Path
+	}
+	if about.Reason != "" {
+		line += ": " + about.Reason
+	}
+	return line
 }
 
 func newErrorsShowCommand(c *cli) *cobra.Command {

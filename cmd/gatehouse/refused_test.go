@@ -64,6 +64,15 @@ func TestRefusalsLogged(t *testing.T) {
 	if text := p.said.String(); strings.Contains(text, wrong) || strings.Contains(text, gone) || strings.Contains(text, reads) || strings.Contains(text, sends) {
 		t.Errorf("a credential is in the log:\n%s", text)
 	}
+	// A read without any credential is a first visit, and nothing to tell of.
+	before := strings.Count(p.said.String(), "a request was refused")
+	time.Sleep(1100 * time.Millisecond) // of a kind there is one line a second
+	if r := p.browser().ask("GET", "/api/v1/me", ""); r.status != 401 {
+		t.Errorf("a first visit: %d %s", r.status, r.body)
+	}
+	if n := strings.Count(p.said.String(), "a request was refused"); n != before {
+		t.Errorf("a first visit is in the log:\n%s", p.said.String())
+	}
 	// And in the error log, under the person.
 	var list []authsvc.ErrorRecord
 	for deadline := time.Now().Add(20 * time.Second); len(list) < 3 && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {

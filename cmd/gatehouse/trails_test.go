@@ -206,7 +206,7 @@ func TestErrorCommands(t *testing.T) {
 		if err := db.Update(ctx, func(tx *reldb.Tx) error {
 			for _, level := range []int{4, 8} {
 				now := time.Now().UnixMilli()
-				if _, err := tx.Exec(ctx, `INSERT INTO error_log (first_at, last_at, occurrences, level, logger, message, fingerprint, request_id, attributes, stack) VALUES (?, ?, 3, ?, 'ingest', ?, 'f', 'r1', '{"a":1}', ?)`,
+				if _, err := tx.Exec(ctx, `INSERT INTO error_log (first_at, last_at, occurrences, level, logger, message, fingerprint, request_id, attributes, stack) VALUES (?, ?, 3, ?, 'ingest', ?, 'f', 'r1', '{"a":1,"path":"/api/v1/me","reason":"sign in first"}', ?)`,
 					now, now, level, "disk\x1b full", "main.go:1\nmain.go:2"); err != nil {
 					return err
 				}
@@ -220,10 +220,10 @@ func TestErrorCommands(t *testing.T) {
 		if len(list) != 1 || list[0].Level != slog.LevelError || list[0].Occurrences != 3 {
 			t.Fatalf("%+v", list)
 		}
-		if text := sh.ok(nil, "errors", "list"); strings.Count(text, "\n") != 3 || strings.Contains(text, "\x1b") {
+		if text := sh.ok(nil, "errors", "list"); strings.Count(text, "\n") != 3 || strings.Count(text, "full /api/v1/me: sign in first\n") != 2 || strings.Contains(text, "\x1b") {
 			t.Errorf("%s", text)
 		}
-		if text := sh.ok(nil, "errors", "show", "2"); !strings.Contains(text, "main.go:2") || !strings.Contains(text, `{"a":1}`) || strings.Contains(text, "\x1b") {
+		if text := sh.ok(nil, "errors", "show", "2"); !strings.Contains(text, "main.go:2") || !strings.Contains(text, `"a":1`) || strings.Contains(text, "\x1b") {
 			t.Errorf("%s", text)
 		}
 		sh.fails(1, []string{"no record 99"}, "errors", "show", "99")
