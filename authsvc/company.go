@@ -48,6 +48,9 @@ func (c *CompanySettings) check() (key string, err error) {
 		if c.Name, key, err = cleanName("name", c.Name); err != nil {
 			return "", err
 		}
+		if err := notAnID("name", key); err != nil {
+			return "", err
+		}
 	}
 	if c.Timezone != "" {
 		if _, err := loadLocation(c.Timezone); err != nil {
@@ -263,17 +266,22 @@ func (s *Store) company(ctx context.Context, q rowQuerier, companyID uint32) (Co
 	return c, err
 }
 
-// FindCompany finds a company as an operator names it: by name without regard to case, else by id. When there is none, the
+// companyNamed reads a company by id where the text is digits alone, also where a company from before that was so has it as its name; else by name
+// without regard to case. There being none is sql.ErrNoRows.
+func (s *Store) companyNamed(ctx context.Context, nameOrID string) (Company, error) {
+	key := nameKey(withoutNUL(nameOrID))
+	if id, ok := idOf(key); ok {
+		return scanCompany(s.db.QueryRow(ctx, selectCompany+` WHERE id = ?`, id).Scan)
+	}
+	return scanCompany(s.db.QueryRow(ctx, selectCompany+` WHERE name_key = ?`, key).Scan)
+}
+
+// FindCompany finds a company as an operator names it: by id, which is digits alone, or by name without regard to case. When there is none, the
 // error lists names that come near: it is for operators, who may know all tenants, and must not reach a tenant.
 func (s *Store) FindCompany(ctx context.Context, nameOrID string) (Company, error) {
-	c, err := scanCompany(s.db.QueryRow(ctx, selectCompany+` WHERE name_key = ?`, nameKey(withoutNUL(nameOrID))).Scan)
+	c, err := s.companyNamed(ctx, nameOrID)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return c, fail(err, "find company")
-	}
-	if id, err := strconv.ParseUint(strings.TrimSpace(nameOrID), 10, 31); err == nil {
-		if c, err := s.company(ctx, s.db, uint32(id)); event.ErrorCode(err) != event.CodeNotFound {
-			return c, fail(err, "find company")
-		}
 	}
 	all, err := s.companies(ctx)
 	if err != nil {

@@ -1,6 +1,7 @@
 package authsvc_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -43,6 +44,8 @@ func TestCompanies(t *testing.T) {
 			"timezone":      {Name: "ok", Timezone: "Mars/Base"},
 			"timezone ":     {Name: "ok", Timezone: "Local"},
 			"timezone  ":    {Name: "ok", Timezone: "../../etc/passwd"},
+			"name     ":     {Name: " 1 "},
+			"name      ":    {Name: "\uff11\uff12"}, // as digits: 12
 			"max_session":   {Name: "ok", MaxSession: time.Second},
 			"max_session ":  {Name: "ok", MaxSession: 32 * 24 * time.Hour},
 			"max_session  ": {Name: "ok", MaxSession: time.Hour + time.Millisecond},
@@ -62,10 +65,21 @@ func TestCompanies(t *testing.T) {
 				t.Errorf("find %q: %+v, %v", ref, got, err)
 			}
 		}
-		// A company may be called like another's id: its name goes first.
-		named := mustCompany(t, s, "1")
-		if got, err := s.FindCompany(ctx, "1"); err != nil || got.ID != named.ID {
-			t.Errorf(`find "1": %+v, %v`, got, err)
+		_, err = s.UpdateCompany(ctx, operator, acme.ID, authsvc.CompanySettings{Name: "1"})
+		wantCode(t, "digits alone as another name", err, event.CodeInvalid)
+		// Digits are an id, also where a company got a name of digits before such were refused.
+		old := mustCompany(t, s, "one")
+		exec(t, s, `UPDATE companies SET name = '1', name_key = '1' WHERE id = ?`, old.ID)
+		for ref, id := range map[string]uint32{"1": acme.ID, "\uff11": acme.ID, fmt.Sprint(old.ID): old.ID} {
+			if got, err := s.FindCompany(ctx, ref); err != nil || got.ID != id {
+				t.Errorf("find %q: %+v, %v", ref, got, err)
+			}
+			if got, err := s.CompanyNamed(ctx, operator, authsvc.PermReadReports, ref); err != nil || got.ID != id {
+				t.Errorf("company=%s: %+v, %v", ref, got, err)
+			}
+		}
+		if got, err := s.UpdateCompany(ctx, operator, old.ID, authsvc.CompanySettings{Timezone: "Europe/London"}); err != nil || got.Name != "1" {
+			t.Errorf("update of the zone beside a name of digits: %+v, %v", got, err)
 		}
 		for ref, want := range map[string]string{
 			"Acme Ldt":              `did you mean "Acme Ltd"?`,

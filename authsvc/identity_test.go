@@ -96,6 +96,16 @@ func TestSignInIdentity(t *testing.T) {
 				t.Errorf("the account has the password %q (%v)", guess, err)
 			}
 		}
+		for _, c := range []struct{ username, email, want string }{
+			{"10234", "n@example.com", "n"},
+			{"10235", "10235@example.com", "user"},
+		} {
+			id := identity(c.username, "staff")
+			id.Email = c.email
+			if u, err := s.GetUser(ctx, operator, must("a username of digits", id, rules)); err != nil || u.Username != c.want {
+				t.Errorf("%s, %s: %+v, %v, want %s", c.username, c.email, u, err, c.want)
+			}
+		}
 		later := identity("new", "staff")
 		later.Email, later.EmailVerified, later.Username = "moved@example.com", false, "renamed"
 		if again := must("a second time, with another e-mail", later, closed); again != made {

@@ -1,6 +1,7 @@
 package authsvc
 
 import (
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -25,6 +26,27 @@ const (
 func nameKey(name string) string {
 	folded := cases.Fold().String(norm.NFKC.String(name))
 	return norm.NFKC.String(strings.Join(strings.Fields(folded), " "))
+}
+
+// idOf reads a name of a person or company in its folded form that is digits alone. Such a one is always an id, so that nobody can be named
+// like somebody else's: ok is true for all of them, and id 0, which nothing has, where it is larger than any.
+func idOf(key string) (id uint32, ok bool) {
+	if key == "" || strings.Trim(key, "0123456789") != "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(key, 10, 31)
+	if err != nil {
+		return 0, true
+	}
+	return uint32(n), true
+}
+
+// notAnID checks the folded form of a name that a person or company is to have.
+func notAnID(field, key string) error {
+	if _, ok := idOf(key); ok {
+		return event.FieldError(field, "must not be digits alone, which are always an id: add a letter")
+	}
+	return nil
 }
 
 // cleanName checks a name for display and returns it with single spaces, together with its key.

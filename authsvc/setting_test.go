@@ -120,6 +120,7 @@ func TestRegistration(t *testing.T) {
 		}
 		for _, bad := range []authsvc.Registration{
 			{Username: "", Email: r.Email, Password: r.Password},
+			{Username: "4", Email: r.Email, Password: r.Password},
 			{Username: "ada", Email: "ada", Password: r.Password},
 			{Username: "ada", Email: r.Email, Password: "short"},
 			{Username: "ada", Email: r.Email},

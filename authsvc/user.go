@@ -172,8 +172,8 @@ func (a *Actor) see(u *User) error {
 // is tells whether the actor is the person.
 func (a *Actor) is(userID uint32) bool { return a.Kind == ActorPerson && a.ID == userID }
 
-// FindUser finds a person whom the actor may know by username, e-mail or id, in this order. The error of a GlobalAdmin lists
-// names that come near.
+// FindUser finds a person whom the actor may know by username, e-mail or id. What is digits alone is an id, also where somebody from before that
+// was so has it as their username. The error of a GlobalAdmin lists names that come near.
 func (s *Store) FindUser(ctx context.Context, actor *Actor, ref string) (User, error) {
 	u, err := s.findUser(ctx, actor, ref)
 	return u, fail(err, "find person")
@@ -184,15 +184,11 @@ func (s *Store) findUser(ctx context.Context, actor *Actor, ref string) (User, e
 		return User{}, actor.stageError()
 	}
 	key := nameKey(withoutNUL(ref))
-	u, err := scanUser(s.db.QueryRow(ctx, loginQuery(key), key).Scan)
-	if errors.Is(err, sql.ErrNoRows) {
-		// No username is an id by accident: names go first, as with companies.
-		id, parseErr := strconv.ParseUint(key, 10, 31)
-		if parseErr != nil {
-			return User{}, s.noUserNamed(ctx, actor, ref)
-		}
-		u, err = scanUser(s.db.QueryRow(ctx, selectUser, id).Scan)
+	query, by := loginQuery(key), any(key)
+	if id, ok := idOf(key); ok {
+		query, by = selectUser, id
 	}
+	u, err := scanUser(s.db.QueryRow(ctx, query, by).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return User{}, s.noUserNamed(ctx, actor, ref)
 	}

@@ -92,10 +92,7 @@ func (s *Store) UpdateUser(ctx context.Context, actor *Actor, userID uint32, c U
 		if err := next.apply(c); err != nil {
 			return err
 		}
-		_, usernameKey, err := cleanUsername(next.Username)
-		if err != nil {
-			return err
-		}
+		usernameKey := nameKey(next.Username)
 		_, emailKey, err := cleanEmail(next.Email)
 		if err != nil {
 			return err

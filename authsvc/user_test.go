@@ -73,33 +73,35 @@ func TestUsers(t *testing.T) {
 			wantCode(t, fmt.Sprintf("%q %q a second time", n.Username, n.Email), err, event.CodeConflict)
 		}
 		for field, n := range map[string]authsvc.NewUser{
-			"username":         {Username: "a@b", Email: "x@example.com"},
-			"username ":        {Username: "a＠b", Email: "x@example.com"},
-			"username  ":       {Username: "", Email: "x@example.com"},
-			"username   ":      {Username: "a\x00b", Email: "x@example.com"},
-			"username    ":     {Username: strings.Repeat("x", 201), Email: "x@example.com"},
-			"email":            {Username: "x", Email: ""},
-			"email ":           {Username: "x", Email: "x"},
-			"email  ":          {Username: "x", Email: `"a b"@example.com`},
-			"email   ":         {Username: "x", Email: "X <x@example.com>"},
-			"email    ":        {Username: "x", Email: "x@exa mple.com"},
-			"email     ":       {Username: "x", Email: "x@-example.com"},
-			"email      ":      {Username: "x", Email: strings.Repeat("x", 250) + "@example.com"},
-			"email       ":     {Username: "x", Email: "x@[127.0.0.1]"},
-			"email        ":    {Username: "x", Email: "x@y＠example.com"},
-			"email         ":   {Username: "x", Email: "x\u202e@example.com"},
-			"email          ":  {Username: "x", Email: "\xff@example.com"},
-			"display_name":     {Username: "x", Email: "x@example.com", DisplayName: "a\u202eb"},
-			"role":             {Username: "x", Email: "x@example.com", Role: "CompanyAdmin"},
-			"role ":            {Username: "x", Email: "x@example.com", Memberships: []authsvc.Grant{grant(acme, authsvc.RoleGlobalAdmin)}},
-			"role  ":           {Username: "x", Email: "x@example.com", Memberships: []authsvc.Grant{grant(acme, authsvc.RoleAdmin)}},
-			"mfa_policy":       {Username: "x", Email: "x@example.com", MFAPolicy: "sometimes"},
-			"password":         {Username: "x", Email: "x@example.com", Password: "short"},
-			"password ":        {Username: "x", Email: "x@example.com", Password: "password12345"},
-			"password  ":       {Username: "hildegard", Email: "x@example.com", Password: "hildegard2026"},
-			"memberships":      {Username: "x", Email: "x@example.com", Memberships: []authsvc.Grant{grant(acme, authsvc.RoleUser), grant(acme, authsvc.RoleUser)}},
-			"username       ":  {Username: "\xff", Email: "x@example.com"},
-			"username        ": {Username: strings.Repeat("\uFDFA", 30), Email: "x@example.com"},
+			"username":           {Username: "a@b", Email: "x@example.com"},
+			"username ":          {Username: "a＠b", Email: "x@example.com"},
+			"username  ":         {Username: "", Email: "x@example.com"},
+			"username   ":        {Username: "a\x00b", Email: "x@example.com"},
+			"username    ":       {Username: strings.Repeat("x", 201), Email: "x@example.com"},
+			"email":              {Username: "x", Email: ""},
+			"email ":             {Username: "x", Email: "x"},
+			"email  ":            {Username: "x", Email: `"a b"@example.com`},
+			"email   ":           {Username: "x", Email: "X <x@example.com>"},
+			"email    ":          {Username: "x", Email: "x@exa mple.com"},
+			"email     ":         {Username: "x", Email: "x@-example.com"},
+			"email      ":        {Username: "x", Email: strings.Repeat("x", 250) + "@example.com"},
+			"email       ":       {Username: "x", Email: "x@[127.0.0.1]"},
+			"email        ":      {Username: "x", Email: "x@y＠example.com"},
+			"email         ":     {Username: "x", Email: "x\u202e@example.com"},
+			"email          ":    {Username: "x", Email: "\xff@example.com"},
+			"display_name":       {Username: "x", Email: "x@example.com", DisplayName: "a\u202eb"},
+			"role":               {Username: "x", Email: "x@example.com", Role: "CompanyAdmin"},
+			"role ":              {Username: "x", Email: "x@example.com", Memberships: []authsvc.Grant{grant(acme, authsvc.RoleGlobalAdmin)}},
+			"role  ":             {Username: "x", Email: "x@example.com", Memberships: []authsvc.Grant{grant(acme, authsvc.RoleAdmin)}},
+			"mfa_policy":         {Username: "x", Email: "x@example.com", MFAPolicy: "sometimes"},
+			"password":           {Username: "x", Email: "x@example.com", Password: "short"},
+			"password ":          {Username: "x", Email: "x@example.com", Password: "password12345"},
+			"password  ":         {Username: "hildegard", Email: "x@example.com", Password: "hildegard2026"},
+			"memberships":        {Username: "x", Email: "x@example.com", Memberships: []authsvc.Grant{grant(acme, authsvc.RoleUser), grant(acme, authsvc.RoleUser)}},
+			"username       ":    {Username: "\xff", Email: "x@example.com"},
+			"username        ":   {Username: strings.Repeat("\uFDFA", 30), Email: "x@example.com"},
+			"username         ":  {Username: " 4 ", Email: "x@example.com"},
+			"username          ": {Username: "\uff14\uff12", Email: "x@example.com"}, // as digits: 42
 		} {
 			_, _, err := s.CreateUser(ctx, operator, n)
 			e, ok := errors.AsType[*event.Error](err)
@@ -118,10 +120,21 @@ func TestUsers(t *testing.T) {
 				t.Errorf("find %q: %+v, %v", ref, got, err)
 			}
 		}
-		named := mustPerson(t, s, fmt.Sprint(u.ID), authsvc.RoleUser)
-		if got, err := s.FindUser(ctx, operator, fmt.Sprint(u.ID)); err != nil || got.ID != named.ID {
-			t.Errorf("a username goes before an id: %+v, %v", got, err)
+		// Digits are an id, also where somebody got a username of digits before such were refused.
+		old := mustPerson(t, s, "old", authsvc.RoleUser)
+		digits := fmt.Sprint(u.ID)
+		exec(t, s, `UPDATE users SET username = ?, username_key = ? WHERE id = ?`, digits, digits, old.ID)
+		for ref, id := range map[string]uint32{digits: u.ID, fmt.Sprint(old.ID): old.ID, "old@example.com": old.ID} {
+			if got, err := s.FindUser(ctx, operator, ref); err != nil || got.ID != id {
+				t.Errorf("find %s: %+v, %v", ref, got, err)
+			}
 		}
+		oldName := "Old"
+		if got, err := s.UpdateUser(ctx, operator, old.ID, authsvc.UserChange{DisplayName: &oldName}); err != nil || got.DisplayName != oldName || got.Username != digits {
+			t.Errorf("change beside a username of digits: %+v, %v", got, err)
+		}
+		_, err = s.UpdateUser(ctx, operator, u.ID, authsvc.UserChange{Username: new("7")})
+		wantCode(t, "digits alone as another username", err, event.CodeInvalid)
 		if _, err := s.FindUser(ctx, operator, "ada lovelance"); err == nil || !strings.Contains(err.Error(), `did you mean "Ada Lovelace"?`) {
 			t.Errorf("a mistyped name: %v", err)
 		}

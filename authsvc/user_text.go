@@ -19,13 +19,16 @@ const maxEmail = 254
 func isEmail(key string) bool { return strings.ContainsRune(key, '@') }
 
 // cleanUsername is cleanName for what people sign in with. Without an @ it can never be taken for somebody's e-mail; the key is
-// looked at too, as it turns letters that look like @ into one.
+// looked at too, as it turns letters that look like @ into one. Nor can it be taken for an id.
 func cleanUsername(name string) (clean, key string, err error) {
 	if clean, key, err = cleanName("username", name); err != nil {
 		return "", "", err
 	}
 	if isEmail(clean) || isEmail(key) {
 		return "", "", event.FieldError("username", "must not contain an @, which only e-mails have")
+	}
+	if err := notAnID("username", key); err != nil {
+		return "", "", err
 	}
 	return clean, key, nil
 }
