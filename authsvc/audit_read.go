@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -64,7 +65,7 @@ func (s *Store) ListAudit(ctx context.Context, actor *Actor, want AuditFilter, p
 	if err != nil {
 		return nil, "", err
 	}
-	before, err := page.afterID(name)
+	before, err := page.afterID(name, math.MaxInt64)
 	if err != nil {
 		return nil, "", err
 	}

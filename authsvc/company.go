@@ -259,6 +259,9 @@ type rowQuerier interface {
 }
 
 func (s *Store) company(ctx context.Context, q rowQuerier, companyID uint32) (Company, error) {
+	if companyID > maxID { // of a request's body
+		return Company{}, noCompany(companyID)
+	}
 	c, err := scanCompany(q.QueryRow(ctx, selectCompany+` WHERE id = ?`, companyID).Scan)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Company{}, noCompany(companyID)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"strconv"
 	"time"
 
@@ -108,7 +109,7 @@ func (s *Store) ListErrors(ctx context.Context, actor *Actor, want ErrorFilter, 
 	if err != nil {
 		return nil, "", err
 	}
-	before, err := page.afterID(name)
+	before, err := page.afterID(name, maxID)
 	if err != nil {
 		return nil, "", err
 	}
@@ -151,7 +152,7 @@ func (s *Store) ListErrors(ctx context.Context, actor *Actor, want ErrorFilter, 
 
 func (w *ErrorFilter) addTo(f *filter) {
 	if w.Level != nil {
-		f.add("level >= ?", int(*w.Level))
+		f.add("level >= ?", min(max(int(*w.Level), math.MinInt32), math.MaxInt32)) // as the column
 	}
 	if w.Logger != "" {
 		var any filter
@@ -182,7 +183,10 @@ func (s *Store) GetError(ctx context.Context, actor *Actor, id int64) (ErrorReco
 	if err := actor.Require(PermReadErrors, 0); err != nil {
 		return ErrorRecord{}, err
 	}
-	r, err := scanError(s.db.QueryRow(ctx, selectError, id).Scan)
+	r, err := ErrorRecord{}, sql.ErrNoRows
+	if id >= 1 && id <= maxID {
+		r, err = scanError(s.db.QueryRow(ctx, selectError, id).Scan)
+	}
 	if errors.Is(err, sql.ErrNoRows) {
 		return ErrorRecord{}, event.Errorf(event.CodeNotFound, "there is no record %d in the error log", id)
 	}

@@ -30,7 +30,7 @@ func (s *Store) ListKeys(ctx context.Context, actor *Actor, want KeyFilter, page
 	if err != nil {
 		return nil, "", err
 	}
-	after, err := page.afterID(name)
+	after, err := page.afterID(name, maxID)
 	if err != nil {
 		return nil, "", err
 	}

@@ -3,6 +3,7 @@ package authsvc
 import (
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"strconv"
 	"strings"
 
@@ -97,14 +98,17 @@ func searched(f *filter, column string, before int64, span func() (first, last i
 	return below, nil
 }
 
-// afterID is after for lists in the order of an id, which counts up from 1; 0 for the first page.
-func (p Page) afterID(name string) (int64, error) {
+// maxID is the largest id that the INTEGER columns hold. PostgreSQL refuses to compare them with more.
+const maxID = math.MaxInt32
+
+// afterID is after for lists in the order of a number, which counts up from 1 and to last at most; 0 for the first page.
+func (p Page) afterID(name string, last int64) (int64, error) {
 	key, err := p.after(name, 1)
 	if err != nil || key == nil {
 		return 0, err
 	}
 	id, err := strconv.ParseInt(key[0], 10, 64)
-	if err != nil || id < 1 {
+	if err != nil || id < 1 || id > last {
 		return 0, badCursor()
 	}
 	return id, nil
@@ -117,7 +121,7 @@ func (p Page) Part(name string, n int) (first, last int, next string, err error)
 	if err != nil {
 		return 0, 0, "", err
 	}
-	skip, err := p.afterID(name)
+	skip, err := p.afterID(name, math.MaxInt)
 	if err != nil {
 		return 0, 0, "", err
 	}

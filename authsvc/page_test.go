@@ -44,11 +44,12 @@ func TestCursors(t *testing.T) {
 func FuzzCursor(f *testing.F) {
 	f.Add("")
 	f.Add(cursorOf("keys", "7"))
+	f.Add(cursorOf("keys", "2147483648"))
 	f.Add(base64.RawURLEncoding.EncodeToString([]byte(`["keys",""]`)))
 	f.Add(base64.RawURLEncoding.EncodeToString([]byte(`["keys","-9223372036854775808"]`)))
 	f.Fuzz(func(t *testing.T, text string) {
-		id, err := Page{Cursor: text}.afterID("keys")
-		if err != nil && event.ErrorCode(err) != event.CodeInvalid || id < 0 || err == nil && text != "" && id == 0 {
+		id, err := Page{Cursor: text}.afterID("keys", maxID)
+		if err != nil && event.ErrorCode(err) != event.CodeInvalid || id < 0 || id > maxID || err == nil && text != "" && id == 0 {
 			t.Errorf("%q: %d, %v", text, id, err)
 		}
 	})

@@ -2,12 +2,16 @@ package authsvc_test
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
+	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
 	"gatehouse/authsvc"
+	"gatehouse/event"
 	"gatehouse/internal/reldb"
 )
 
@@ -87,6 +91,56 @@ func TestSearchIsBounded(t *testing.T) {
 		// What has an index looks at all at once.
 		if list, next, err := s.ListAudit(ctx, operator, authsvc.AuditFilter{RequestID: "nowhere", To: time.Now()}, authsvc.Page{}); err != nil || len(list) != 0 || next != "" {
 			t.Errorf("by request: %d rows, %q, %v", len(list), fmt.Sprint(next), err)
+		}
+	})
+}
+
+// TestNumbersTooLarge: a number from a client that is larger than the column it is compared with is told like any other that is wrong, on every database.
+func TestNumbersTooLarge(t *testing.T) {
+	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
+		ctx, s := t.Context(), open()
+		ada := mustPerson(t, s, "ada", authsvc.RoleUser)
+		const largest = math.MaxInt32
+		for _, c := range []struct {
+			list string
+			at   int64
+			code event.Code
+		}{
+			{"keys", largest, ""},
+			{"keys", largest + 1, event.CodeInvalid},
+			{"keys", math.MaxInt64, event.CodeInvalid},
+			{"errors", largest, ""},
+			{"errors", largest + 1, event.CodeInvalid},
+			{"errors", math.MaxInt64, event.CodeInvalid},
+			{"audit", largest + 1, ""}, // its column is wider
+			{"audit", math.MaxInt64, ""},
+		} {
+			page := authsvc.Page{Cursor: base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `["%s","%d"]`, c.list, c.at))}
+			var err error
+			switch c.list {
+			case "keys":
+				_, _, err = s.ListKeys(ctx, operator, authsvc.KeyFilter{}, page)
+			case "errors":
+				_, _, err = s.ListErrors(ctx, operator, authsvc.ErrorFilter{}, page)
+			case "audit":
+				_, _, err = s.ListAudit(ctx, operator, authsvc.AuditFilter{}, page)
+			}
+			wantCode(t, fmt.Sprintf("%s from %d on", c.list, c.at), err, c.code)
+		}
+		for _, id := range []int64{math.MinInt64, 0, largest, largest + 1, math.MaxInt64} {
+			_, err := s.GetError(ctx, operator, id)
+			wantCode(t, fmt.Sprintf("record %d of the error log", id), err, event.CodeNotFound)
+		}
+		for _, level := range []slog.Level{math.MinInt64, largest + 1} {
+			_, _, err := s.ListErrors(ctx, operator, authsvc.ErrorFilter{Level: &level}, authsvc.Page{})
+			wantCode(t, fmt.Sprintf("errors from level %d on", level), err, "")
+		}
+		for _, id := range []uint32{largest, largest + 1, math.MaxUint32} {
+			grants := []authsvc.Grant{{CompanyID: id, Role: authsvc.RoleUser}}
+			_, _, err := s.CreateUser(ctx, operator, authsvc.NewUser{Username: "x", Email: "x@example.com", Memberships: grants})
+			wantCode(t, fmt.Sprintf("a person in company %d", id), err, event.CodeNotFound)
+			_, err = s.SetMembership(ctx, operator, ada.ID, grants[0])
+			wantCode(t, fmt.Sprintf("ada in company %d", id), err, event.CodeNotFound)
 		}
 	})
 }
