@@ -2,7 +2,6 @@ package authsvc
 
 import (
 	"context"
-	"time"
 
 	"gatehouse/event"
 )
@@ -26,10 +25,10 @@ const (
 	resetFactors  = `UPDATE users SET totp_secret = NULL, totp_pending = NULL, totp_step = 0, epoch = epoch + 1 WHERE id = ?`
 	revokeTokens  = `UPDATE personal_tokens SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL`
 	deletePerson  = `DELETE FROM users WHERE id = ?`
-	// Those who can sign in: with a password that is not a temporary one that is too old, or by an identity provider.
+	// Those who can sign in for certain: with a password that is their own, or by an identity provider. A temporary one becomes too old, and may never have
+	// reached its owner.
 	otherAdmins = `SELECT COUNT(*) FROM users u WHERE u.role = 'GlobalAdmin' AND u.disabled_at IS NULL AND u.approved_at IS NOT NULL AND u.id <> ? AND (
-    u.password_hash <> '` + noPassword + `' AND (u.must_change_password = 0 OR u.password_changed_at IS NULL OR u.password_changed_at >= ?)
-    OR u.id IN (SELECT i.user_id FROM user_identities i))`
+    u.password_hash <> '` + noPassword + `' AND u.must_change_password = 0 OR u.id IN (SELECT i.user_id FROM user_identities i))`
 )
 
 // changeUser runs fn for a person whom allowed lets the actor change, and records the act. before holds all memberships; what is
@@ -179,20 +178,12 @@ func (s *Store) keepGlobalAdmin(ctx context.Context, tx *auditedTx, u *User) err
 	if u.Role != RoleGlobalAdmin || u.State() != UserActive {
 		return nil
 	}
-	settings, err := s.readSettings(ctx, tx)
-	if err != nil {
-		return err
-	}
-	oldest := int64(0)
-	if days := settings.TemporaryPasswordDays; days > 0 {
-		oldest = millis(tx.now.Add(-time.Duration(days) * 24 * time.Hour))
-	}
 	var others int
-	if err := tx.QueryRow(ctx, otherAdmins, u.ID, oldest).Scan(&others); err != nil {
+	if err := tx.QueryRow(ctx, otherAdmins, u.ID).Scan(&others); err != nil {
 		return err
 	}
 	if others == 0 {
-		return event.Errorf(event.CodeConflict, "this is the last active %s who can sign in: make another one first", RoleGlobalAdmin)
+		return event.Errorf(event.CodeConflict, "this is the last active %s who can sign in: make another one first, who chooses a password of their own", RoleGlobalAdmin)
 	}
 	return nil
 }

@@ -450,11 +450,10 @@ func bit(b bool) int {
 	return 0
 }
 
-// TestLastGlobalAdminWhoCanSignIn: somebody who cannot sign in is nobody to leave a server to.
+// TestLastGlobalAdminWhoCanSignIn: somebody who may be unable to sign in is nobody to leave a server to.
 func TestLastGlobalAdminWhoCanSignIn(t *testing.T) {
 	eachStore(t, func(t *testing.T, open func(...authsvc.Option) *authsvc.Store) {
-		ctx, clk := t.Context(), newClock()
-		s := open(authsvc.WithClock(clk.now))
+		ctx, s := t.Context(), open()
 		last := mustPerson(t, s, "last", authsvc.RoleGlobalAdmin)
 		other, _, err := s.CreateUser(ctx, operator, authsvc.NewUser{Username: "other", Email: "other@example.com", Role: authsvc.RoleGlobalAdmin})
 		if err != nil {
@@ -466,14 +465,13 @@ func TestLastGlobalAdminWhoCanSignIn(t *testing.T) {
 			wantCode(t, what, err, code)
 			exec(t, s, `UPDATE users SET disabled_at = NULL`)
 		}
-		clk.add(7 * 24 * time.Hour)
-		disable("the other's temporary password is good until now", "")
-		clk.add(time.Second)
-		disable("the other's temporary password is too old", event.CodeConflict)
-		if _, err := s.SetSetting(ctx, operator, "temporary_password_days", "90"); err != nil {
+		disable("the other has never signed in with their temporary password", event.CodeConflict)
+		exec(t, s, `UPDATE users SET must_change_password = 0 WHERE id = ?`, other.ID)
+		disable("the other has a password of their own", "")
+		if _, _, err := s.ResetPassword(ctx, operator, other.ID, ""); err != nil {
 			t.Fatal(err)
 		}
-		disable("temporary passwords are good for longer", "")
+		disable("the other's password was reset", event.CodeConflict)
 		exec(t, s, `UPDATE users SET must_change_password = 0, password_hash = '!' WHERE id = ?`, other.ID)
 		disable("the other has no password", event.CodeConflict)
 		exec(t, s, `INSERT INTO user_identities (user_id, issuer, subject, identity_hash, created_at) VALUES (?, 'https://id.example', 'other', 'x', 1)`, other.ID)
