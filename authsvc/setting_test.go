@@ -2,6 +2,7 @@ package authsvc_test
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -148,6 +149,18 @@ func TestRegistration(t *testing.T) {
 		if list, err := s.ListUsers(ctx, operator, authsvc.UserFilter{State: authsvc.UserWaiting}, authsvc.Page{}); err != nil || len(list.Users) != 1 {
 			t.Errorf("waiting: %+v, %v", list, err)
 		}
+
+		// Very many who wait close registration; those whom an administrator has disabled wait no longer.
+		var rows []string
+		for i := range 1000 {
+			rows = append(rows, fmt.Sprintf("('w%d', 'w%d', 'w%d@x', 'w%d@x', '!', 'User', 1)", i, i, i, i))
+		}
+		exec(t, s, `INSERT INTO users (username, username_key, email, email_key, password_hash, role, created_at) VALUES `+strings.Join(rows, ", "))
+		late := authsvc.Registration{Username: "late", Email: "late@example.com", Password: goodPassword}
+		wantCode(t, "while a thousand wait", s.RegisterUser(ctx, guest, late), event.CodeUnavailable)
+		exec(t, s, `UPDATE users SET disabled_at = 1 WHERE username_key LIKE 'w%'`)
+		wantCode(t, "while a thousand are disabled", s.RegisterUser(ctx, guest, late), "")
+		exec(t, s, `DELETE FROM users WHERE username_key LIKE 'w%'`)
 
 		// Domains, however they are written.
 		for _, d := range []string{"Bücher.example", " EXAMPLE.org "} {

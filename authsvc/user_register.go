@@ -16,7 +16,7 @@ type Registration struct {
 	Password    string
 }
 
-const countWaiting = `SELECT COUNT(*) FROM users WHERE approved_at IS NULL`
+const countWaiting = `SELECT COUNT(*) FROM users WHERE approved_at IS NULL AND disabled_at IS NULL`
 
 // maxWaiting bounds the accounts that nobody has looked at yet: whoever floods a server with registrations fills no database.
 const maxWaiting = 1000
