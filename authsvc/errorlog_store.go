@@ -199,7 +199,7 @@ func (s *Store) ClearErrors(ctx context.Context, actor *Actor, before time.Time)
 		return 0, err
 	}
 	var n int64
-	err := s.update(ctx, actor, func(tx *auditedTx) (err error) {
+	err := s.changePeople(ctx, actor, func(tx *auditedTx) (err error) {
 		if n, err = tx.Exec(ctx, clearErrors, millis(before)); err != nil {
 			return err
 		}

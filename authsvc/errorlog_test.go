@@ -344,5 +344,13 @@ func TestErrorLogPermissions(t *testing.T) {
 				}
 			}
 		}
+		mustPerson(t, s, "second", authsvc.RoleGlobalAdmin)
+		boss := mustPerson(t, s, "boss", authsvc.RoleGlobalAdmin)
+		before := as(t, s, boss)
+		if _, err := s.DisableUser(ctx, operator, boss.ID); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.ClearErrors(ctx, before, time.Now())
+		wantCode(t, "clearing by rights of a moment ago", err, event.CodeUnauthorized)
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"gatehouse/event"
 )
 
-// changePeople runs fn in a transaction that changes people, what they may do, settings, or by change companies and keys. The lock of the audit trail lets these through
+// changePeople runs fn in a transaction that changes people, what they may do, settings or the error log, or by change companies and keys. The lock of the audit trail lets these through
 // one at a time; behind it, it is made sure that the actor still is what they were when the request came in. Two
 // administrators who take each other's rights at the same moment can therefore not both succeed.
 func (s *Store) changePeople(ctx context.Context, actor *Actor, fn func(*auditedTx) error) error {
