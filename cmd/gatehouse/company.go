@@ -18,7 +18,8 @@ Its time zone decides where a day begins in its reports and how times without a 
 are read. A session without an end counts as ended after --max-session.
 
 These commands work whether the server runs or not; a running server sees the change
-within a second. COMPANY is a name, without regard to case, or an id.`
+within a second. COMPANY is a name, without regard to case, or an id; digits alone
+are always an id.`
 
 func newCompanyCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{

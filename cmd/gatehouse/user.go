@@ -17,9 +17,10 @@ const userHelp = `People sign in with a username or e-mail. What they may do is 
 Admin (an operator of the companies assigned to them) or User; and in each company that they belong to
 CompanyAdmin or User (Admin for an operator). docs/roles.md has the whole table.
 
-USER is a username, an e-mail or an id; COMPANY a name or an id. These commands work whether the server
-runs or not, and take effect at once. They never ask questions: a password is read from standard
-input with --password-stdin, or a temporary one is made and printed once.`
+USER is a username, an e-mail or an id; COMPANY a name or an id; digits alone are always an id. These
+commands work whether the server runs or not, and take effect at once. They never ask questions: a
+password is read from standard input with --password-stdin, or a temporary one is made and printed
+once.`
 
 func newUserCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
