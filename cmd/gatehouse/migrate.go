@@ -315,7 +315,7 @@ server that uses them; while one runs on the data directory this is refused.`,
 				if err != nil {
 					return err
 				}
-				if steps > int(st.Version) { //nolint:gosec // a small number
+				if steps > int(st.Version) {
 					return usageError{fmt.Errorf("--steps %d: there are %d migrations to take back", steps, st.Version)}
 				}
 				from, to, err := t.runner.Down(ctx, steps)
