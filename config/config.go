@@ -72,7 +72,7 @@ type Engine struct {
 type Ingest struct {
 	MaxRecords      int           `key:"max_records" default:"50000" rule:"min=1 max=1000000" doc:"Events in one request. More is refused with 413."`
 	MaxBytes        Size          `key:"max_bytes" default:"32MiB" rule:"min=64KiB max=48MiB" doc:"Size of one request, unpacked. More is refused with 413. The events of a request go into the queue together, which takes a quarter of [spool] max_bytes at once."`
-	RateLimit       int           `key:"rate_limit" default:"0" rule:"min=0 max=100000000" doc:"Events a second that each API key may send on average; more is answered with 429. Servers that share a Redis count together. Imports are not limited. 0: no limit."`
+	RateLimit       int           `key:"rate_limit" default:"0" rule:"min=0 max=100000000" doc:"Events a second that each API key may send on average; more is answered with 429. Ten seconds' worth is saved up at most, and may come at once; a larger request passes when that much is saved, and the key waits then until its average is kept. Servers that share a Redis count together. Imports are not limited. 0: no limit."`
 	BlockRows       int           `key:"block_rows" default:"65536" rule:"min=1 max=1000000" doc:"Events in one block that is written to ClickHouse. Larger blocks cost ClickHouse a little less work and this process more memory: some 12 MB for each 65,536, four times."`
 	BlockDelay      time.Duration `key:"block_delay" default:"1s" rule:"min=10ms max=1m" doc:"The longest that an event waits for its block to fill. A shorter time shows events sooner and costs ClickHouse more work for each."`
 	Writers         int           `key:"writers" default:"2" rule:"min=1 max=64" doc:"Blocks written at the same time."`

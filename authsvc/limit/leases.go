@@ -39,14 +39,13 @@ func NewLeases(limiter Limiter, secret []byte, kind string, rate Rate, now func(
 	return &Leases{limiter: limiter, secret: secret, kind: kind, rate: rate, lot: max(1, rate.Count/lotsPerBucket), now: now}
 }
 
-// Take takes n tokens of the bucket id, all or none. More than a bucket holds are given by a full one, which is empty then. What the limiter cannot
-// count is let through, see Guard.Check.
+// Take takes n tokens of the bucket id, all or none. More than a bucket holds are given by a full one, which owes the rest then. What the limiter
+// cannot count is let through, see Guard.Check.
 func (l *Leases) Take(ctx context.Context, id uint32, n int) Result {
 	if l.rate.None() {
 		return Result{Allowed: true}
 	}
 	b := l.of(id)
-	n = min(n, l.rate.Count)
 	now := l.now()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -32,7 +32,7 @@ func (r Rate) interval() int64 {
 type Result struct {
 	Allowed   bool
 	Limit     int           // tokens of a full bucket; 0: there is no limit
-	Remaining int           // tokens left
+	Remaining int           // tokens left; 0 also where the bucket owes some
 	Reset     time.Duration // until the bucket is full again
 	Retry     time.Duration // until a refused try would be allowed; 0 when it was allowed
 }
@@ -42,7 +42,8 @@ type Limiter interface {
 	// Take takes one token of the bucket named key, which is full when it is new. An error says that it could not be counted, not that there
 	// was none: the caller decides whether to go on. The same key must always come with the same rate.
 	Take(ctx context.Context, key string, rate Rate) (Result, error)
-	// TakeLot takes at least so many tokens or none, and more, up to most, where the bucket has them; taken says how many.
+	// TakeLot takes at least so many tokens or none, and more, up to most, where the bucket has them; taken says how many. At least more than a
+	// bucket holds are given by a full one, which owes the rest then: nothing is taken from it before they have come back.
 	TakeLot(ctx context.Context, key string, rate Rate, least, most int) (taken int, r Result, err error)
 }
 
@@ -120,13 +121,14 @@ func (r Rate) cost(n int) int64 {
 }
 
 // gcra is the whole rule, in integers so that Go and Redis count alike: full is the moment (µs) at which the bucket would be full again, as stored, or
-// anything before now. It gives the new moment, how many tokens were taken, and the result.
+// anything before now. A bucket that owes tokens is full later than an empty one would be. It gives the new moment, how many tokens were taken, and the
+// result.
 func gcra(now, full int64, rate Rate, least, most int) (int64, int, Result) {
 	interval := rate.interval()
 	size := interval * int64(rate.Count)
 	full = max(full, now)
 	room := size - (full - now)
-	if wait := rate.cost(least) - room; wait > 0 {
+	if wait := rate.cost(min(least, rate.Count)) - room; wait > 0 {
 		return full, 0, Result{
 			Limit: rate.Count, Remaining: int(max(0, room) / interval), Reset: time.Duration(full-now) * time.Microsecond, Retry: time.Duration(wait) * time.Microsecond,
 		}
@@ -137,6 +139,6 @@ func gcra(now, full int64, rate Rate, least, most int) (int64, int, Result) {
 	}
 	next := full + max(1, rate.cost(taken))
 	return next, taken, Result{
-		Allowed: true, Limit: rate.Count, Remaining: int((size - (next - now)) / interval), Reset: time.Duration(next-now) * time.Microsecond,
+		Allowed: true, Limit: rate.Count, Remaining: int(max(0, size-(next-now)) / interval), Reset: time.Duration(next-now) * time.Microsecond,
 	}
 }

@@ -256,3 +256,32 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+// TestDebt: what is larger than a bucket is taken from a full one and owed, alike in memory and in Redis, so that over any time no more than the rate and
+// one bucket are given beside the last lot.
+func TestDebt(t *testing.T) {
+	t.Parallel()
+	client, prefix := redistest.Open(t)
+	clk := &clock{time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	rate := limit.Rate{Count: 50, Per: 10 * time.Second}
+	limiters := map[string]limit.Limiter{"memory": limit.NewMemory(clk.now), "redis": limit.NewRedis(client, prefix).WithClock(clk.now)}
+	for _, c := range []struct {
+		after time.Duration
+		n     int
+		want  limit.Result
+	}{
+		{0, 20_000, limit.Result{Allowed: true, Limit: 50, Reset: 4000 * time.Second}},
+		{0, 1, limit.Result{Limit: 50, Reset: 4000 * time.Second, Retry: 3990*time.Second + 200*time.Millisecond}},
+		{10200 * time.Millisecond, 20_000, limit.Result{Limit: 50, Reset: 3989800 * time.Millisecond, Retry: 3989800 * time.Millisecond}},
+		{3980 * time.Second, 1, limit.Result{Allowed: true, Limit: 50, Reset: 10 * time.Second}},
+		{9 * time.Second, 51, limit.Result{Limit: 50, Remaining: 45, Reset: time.Second, Retry: time.Second}},
+		{time.Second, 51, limit.Result{Allowed: true, Limit: 50, Reset: 10200 * time.Millisecond}},
+	} {
+		clk.t = clk.t.Add(c.after)
+		for name, l := range limiters {
+			if _, got, err := l.TakeLot(t.Context(), "k", rate, c.n, c.n); err != nil || got != c.want {
+				t.Errorf("%s, %d: %+v, %v; want %+v", name, c.n, got, err, c.want)
+			}
+		}
+	}
+}

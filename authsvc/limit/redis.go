@@ -33,7 +33,7 @@ end
 local size = interval * count
 local full = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
 local room = size - (full - now)
-local wait = math.ceil(least * per / count) - room
+local wait = math.ceil(math.min(least, count) * per / count) - room
 if wait > 0 then
   return {0, math.max(0, math.floor(room / interval)), string.format('%.0f', full - now), string.format('%.0f', wait)}
 end
@@ -43,7 +43,7 @@ if most > least then
 end
 local next = full + math.max(1, math.ceil(taken * per / count))
 redis.call('SET', KEYS[1], string.format('%.0f', next), 'PX', math.ceil((next - now) / 1000) + 1)
-return {taken, math.floor((size - (next - now)) / interval), string.format('%.0f', next - now), '0'}
+return {taken, math.floor(math.max(0, size - (next - now)) / interval), string.format('%.0f', next - now), '0'}
 `)
 
 // Take takes a token. An error means that Redis did not answer.

@@ -24,7 +24,7 @@ func newEventLimiter(perSecond int, shared limit.Limiter, secret []byte) ingest.
 }
 
 // Allow takes n events from the site's allowance, all or none. What is larger than a
-// site can ever save up passes when the allowance is full, and uses all of it.
+// site can ever save up passes when the allowance is full, and the next has to wait until all of it is paid off.
 func (l eventLimiter) Allow(ctx context.Context, _, site uint32, n int) ingest.Allowance {
 	r := l.sites.Take(ctx, site, n)
 	return ingest.Allowance{OK: r.Allowed, Limit: r.Limit, Remaining: r.Remaining, Reset: r.Reset, Retry: r.Retry}

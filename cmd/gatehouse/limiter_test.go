@@ -24,7 +24,12 @@ func TestEventLimiter(t *testing.T) {
 	if !allow(2, 50).OK {
 		t.Error("one site uses up another's allowance")
 	}
-	if !allow(3, 100_000).OK {
-		t.Error("a batch larger than any allowance never passes")
+	if a := allow(3, 100_000); !a.OK || a.Remaining != 0 {
+		t.Errorf("a batch larger than any allowance never passes: %+v", a)
+	}
+	// It is paid off before the next event: 100,000 at 10 a second, of which ten seconds' worth was saved up.
+	const debt = 9990 * time.Second
+	if a := allow(3, 1); a.OK || a.Remaining != 0 || a.Retry < debt-time.Minute || a.Retry > debt+time.Second {
+		t.Errorf("after a batch of 10,000 seconds' worth: %+v", a)
 	}
 }
