@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"gatehouse/event"
+	"gatehouse/internal/edge"
 )
 
 const (
@@ -100,7 +101,7 @@ var errBusy = event.Errorf(event.CodeUnavailable, "too many large requests at th
 // or unpacked. budget may be nil, for bodies so small that they need not count.
 func readBody(w http.ResponseWriter, r *http.Request, limit int, budget *budget) (*body, error) {
 	if r.ContentLength > int64(limit) {
-		w.Header().Set("Connection", "close") // or the server would read the rest before it answers
+		edge.CloseAfter(w, r)
 		return nil, errTooLarge(limit)
 	}
 	encoding := ""
@@ -116,7 +117,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int, budget *budget)
 	}
 	b.release()
 	if !errors.Is(src.err, io.EOF) {
-		w.Header().Set("Connection", "close")
+		edge.CloseAfter(w, r)
 	}
 	var known *event.Error
 	switch {

@@ -8,7 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +191,63 @@ func TestBodyOverTheWire(t *testing.T) {
 	}
 	if got := status(in); got != 400 {
 		t.Errorf("a body that is cut off: %d", got)
+	}
+}
+
+// TestRefusalsArrive: a body that is refused before it is read to its end is told why: over HTTP/2 without giving up the connection, which made curl lose
+// the answer, and over HTTP/1 with the last answer of its connection.
+func TestRefusalsArrive(t *testing.T) {
+	srv := httptest.NewUnstartedServer(newServer(t).http)
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	old := srv.Client().Transport.(*http.Transport).Clone()
+	old.Protocols = new(http.Protocols)
+	old.Protocols.SetHTTP1(true)
+	old.TLSClientConfig.NextProtos = nil
+	t.Cleanup(old.CloseIdleConnections)
+	curl, _ := exec.LookPath("curl")
+	for _, c := range []struct {
+		name, encoding string
+		size, status   int
+		message        string
+	}{
+		{"too large", "", 2 << 20, 413, "the body is larger than 1 MiB; send less in one request"},
+		{"another encoding", "br", 700_000, 415, "Content-Encoding must be gzip, zstd or absent"},
+		{"no gzip", "gzip", 700_000, 400, "the body is not valid gzip"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			text := strings.Repeat("x", c.size)
+			ask := func(client *http.Client) (a answer, reused bool, last bool) {
+				ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
+				r, err := http.NewRequestWithContext(ctx, http.MethodPost, srv.URL+PathEvents, strings.NewReader(text))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("X-API-Key", "acme")
+				r.Header.Set("Content-Encoding", c.encoding)
+				resp, err := client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return readAnswer(t, resp), reused, resp.Close
+			}
+			ask(srv.Client())
+			if a, reused, _ := ask(srv.Client()); a.status != c.status || a.json["message"] != c.message || !reused {
+				t.Errorf("HTTP/2, connection kept: %v: %d %s", reused, a.status, a.text)
+			}
+			if a, _, last := ask(&http.Client{Transport: old}); a.status != c.status || a.json["message"] != c.message || !last {
+				t.Errorf("HTTP/1, connection ended: %v: %d %s", last, a.status, a.text)
+			}
+			if curl == "" {
+				return
+			}
+			cmd := exec.CommandContext(t.Context(), curl, "-sSk", "--http2", "-H", "X-API-Key: acme", "-H", "Content-Encoding: "+c.encoding, "--data-binary", "@-", srv.URL+PathEvents)
+			cmd.Stdin = strings.NewReader(text)
+			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), c.message) {
+				t.Errorf("curl: %s, %v", out, err)
+			}
+		})
 	}
 }
 

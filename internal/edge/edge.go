@@ -206,6 +206,14 @@ func HSTSHeader(maxAge time.Duration, subdomains bool) []string {
 	return []string{v}
 }
 
+// CloseAfter has the server answer r at once and close the connection, where it would read the rest of the body before it answers. HTTP/2 need not be told:
+// there it ends the one stream, and would take this for the end of the connection, at which clients may drop the answer.
+func CloseAfter(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+}
+
 // LimitBody refuses request bodies of more than limit bytes to next, but for those that except tells, which see to it
 // themselves.
 func LimitBody(next http.Handler, limit int64, except func(*http.Request) bool) http.Handler {
@@ -215,7 +223,7 @@ func LimitBody(next http.Handler, limit int64, except func(*http.Request) bool) 
 			return
 		}
 		if r.ContentLength > limit {
-			w.Header().Set("Connection", "close") // or the server would read the rest before it answers
+			CloseAfter(w, r)
 			Fail(w, r, http.StatusRequestEntityTooLarge, "too_large", "the request is larger than "+strconv.FormatInt(limit>>10, 10)+" KiB; send less")
 			return
 		}

@@ -265,12 +265,20 @@ func TestRequestLog(t *testing.T) {
 
 func TestLimitBody(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewServer(New(Options{}).Handler(LimitBody(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(New(Options{}).Handler(LimitBody(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			Fail(w, r, http.StatusRequestEntityTooLarge, "too_large", "cut off")
 		}
 	}), 1<<10, func(r *http.Request) bool { return r.URL.Path == "/large" })))
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
 	defer srv.Close()
+	second := srv.Client().Transport
+	first := second.(*http.Transport).Clone()
+	first.Protocols = new(http.Protocols)
+	first.Protocols.SetHTTP1(true)
+	first.TLSClientConfig.NextProtos = nil
+	defer first.CloseIdleConnections()
 	for _, c := range []struct {
 		path    string
 		size    int
@@ -284,16 +292,21 @@ func TestLimitBody(t *testing.T) {
 		{"/large", 1 << 20, false, 200},
 		{"/large", 1 << 20, true, 200},
 	} {
-		var body io.Reader = strings.NewReader(strings.Repeat("x", c.size))
-		if c.chunked {
-			body = io.MultiReader(body)
-		}
-		resp, err := srv.Client().Post(srv.URL+c.path, "text/plain", body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := resp.Body.Close(); err != nil || resp.StatusCode != c.status {
-			t.Errorf("%+v: %d, %v", c, resp.StatusCode, err)
+		for _, transport := range []http.RoundTripper{first, second} {
+			var body io.Reader = strings.NewReader(strings.Repeat("x", c.size))
+			if c.chunked {
+				body = io.MultiReader(body)
+			}
+			resp, err := (&http.Client{Transport: transport}).Post(srv.URL+c.path, "text/plain", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := resp.Body.Close(); err != nil || resp.StatusCode != c.status {
+				t.Errorf("%+v: %s %d, %v", c, resp.Proto, resp.StatusCode, err)
+			}
+			if refused := c.status != 200 && !c.chunked; refused && resp.Close != (resp.ProtoMajor == 1) {
+				t.Errorf("%+v: %s, and the connection ends: %v", c, resp.Proto, resp.Close)
+			}
 		}
 	}
 }
