@@ -40,6 +40,7 @@ type batch struct {
 	duplicate  int
 	unknown    int  // members that no field goes by
 	unreadable int  // records that were not even JSON, or not a frame
+	all        bool // the answer lists the accepted records too
 	exact      bool // accepted means that ClickHouse does not have it: wished first, then so
 
 	version     string // of the agent, as the last event that says one; "" for none
@@ -127,7 +128,7 @@ func (b *batch) release() {
 	clear(b.rejections)
 	b.records, b.rejections = b.records[:0], b.rejections[:0]
 	b.accepted, b.duplicate, b.unknown, b.unreadable = 0, 0, 0, 0
-	b.oldest, b.expired, b.exact, b.version = 0, nil, false, ""
+	b.oldest, b.expired, b.all, b.exact, b.version = 0, nil, false, false, ""
 	b.scan.fields, b.scan.bad, b.ev, b.parse = event.Fields{}, nil, event.Event{}, event.ParseOptions{}
 	batches.Put(b)
 }

@@ -86,6 +86,11 @@ func TestEventsContract(t *testing.T) {
 	}{
 		{name: "array", body: arrayOf(0, 3), header: []string{"Content-Type", plain}, status: 200, result: "3 0 0 |"},
 		{name: "array, all results", body: "[" + line(1) + "," + noUser + "," + line(1) + "]", query: "?results=all", status: 200, result: "1 1 1 | 0:accepted: 1:rejected:UserName 2:duplicate:"},
+		{name: "another parameter", body: line(1), query: "?result=all", status: 400, message: "result is not a parameter of sending events; there is results alone"},
+		{name: "another value", body: line(1), query: "?results=foo", status: 400, message: "results must be all, once, or absent"},
+		{name: "given twice", body: line(1), query: "?results=all&results=all", status: 400, message: "results must be all, once, or absent"},
+		{name: "parameters in no form", body: line(1), query: "?results=%zz", status: 400, message: "the parameters are not well-formed: …"},
+		{name: "another parameter, no key", body: line(1), header: []string{"X-API-Key", ""}, query: "?a=b", status: 401, message: "No API key provided"},
 		{name: "one object", body: " " + line(1) + "\r\n", header: []string{"Content-Type", plain}, status: 200, result: "1 0 0 |"},
 		{name: "one object over several lines", body: "{\n" + line(1)[1:], status: 200, result: "1 0 0 |"},
 		{name: "one bad object", body: noUser, status: 200, result: "0 0 1 | 0:rejected:UserName"},
@@ -150,6 +155,10 @@ func TestEventsContract(t *testing.T) {
 				}
 				return
 			}
+			nothing := strings.HasPrefix(c.result, "0 0 ")
+			if got := a.json["status"]; got != map[bool]string{true: "error", false: "success"}[nothing] {
+				t.Errorf("status %q of %s", got, c.result)
+			}
 			if got := a.result(t); got != c.result {
 				t.Errorf("result %s\nwant   %s\n%s", got, c.result, a.text)
 			}
@@ -158,6 +167,20 @@ func TestEventsContract(t *testing.T) {
 				t.Errorf("%d records in the spool: %v", len(s.spool.records), err)
 			}
 		})
+	}
+}
+
+// TestParametersOfSending: what a client makes up as a parameter is told as the field, and is no label of a metric. The old contract takes no notice of any.
+func TestParametersOfSending(t *testing.T) {
+	s := newServer(t)
+	if a := s.post(t, PathEvents+"?made-up=1", line(1)); a.status != 400 || a.json["field"] != "made-up" {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	if got := s.counter(t, "gatehouse_events_total", "company", "Acme", "reason", "invalid", "result", "refused"); got != 1 {
+		t.Errorf("refused requests counted: %v", got)
+	}
+	if a := s.post(t, PathLogEvent+"?made-up=1&results=foo", line(1)); a.status != 201 {
+		t.Errorf("the old contract: %d %s", a.status, a.text)
 	}
 }
 

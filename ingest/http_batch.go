@@ -2,7 +2,11 @@ package ingest
 
 import (
 	"bytes"
+	"errors"
+	"maps"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,12 +18,47 @@ import (
 func (in *Intake) Events(w http.ResponseWriter, r *http.Request) {
 	start := in.clock()
 	p, err := in.authorize(w, r)
+	all := false
 	if err == nil {
-		err = in.events(w, r, routeBatch, &p, start, in.limits.BatchBytes, in.limits.BatchEvents, decoderFor(r.Header.Get("Content-Type")))
+		all, err = allResults(w, r)
+	}
+	if err == nil {
+		decode := decoderFor(r.Header.Get("Content-Type"))
+		err = in.events(w, r, routeBatch, &p, start, in.limits.BatchBytes, in.limits.BatchEvents, func(b *batch, text []byte) error {
+			b.all = all
+			return decode(b, text)
+		})
 	}
 	if err != nil {
 		in.refuse(w, r, routeBatch, &p, err, start)
 	}
+}
+
+// errParameter is the cause of what allResults refuses. Its field may be any text, which no metric is to bear.
+var errParameter = errors.New("a parameter")
+
+// allResults reads the parameters: whether the accepted records are listed too.
+func allResults(w http.ResponseWriter, r *http.Request) (all bool, err error) {
+	if r.URL.RawQuery == "" {
+		return false, nil
+	}
+	refuse := func(field, message string) (bool, error) {
+		setReadDeadline(w) // as in authorize
+		return false, &event.Error{Code: event.CodeInvalid, Field: field, Message: message, Cause: errParameter}
+	}
+	q, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return refuse("", "the parameters are not well-formed: write % as %25, & as %26 and ; as %3B")
+	}
+	for _, name := range slices.Sorted(maps.Keys(q)) {
+		switch {
+		case name != "results":
+			return refuse(name[:min(len(name), 64)], "is not a parameter of sending events; there is results alone")
+		case len(q[name]) > 1 || q[name][0] != "all":
+			return refuse(name, "must be all, once, or absent")
+		}
+	}
+	return true, nil
 }
 
 // decoder reads a body into a batch. Its error refuses the request whole.
@@ -85,7 +124,7 @@ func (in *Intake) takeBatch(w http.ResponseWriter, r *http.Request, rt route, p 
 	}
 	in.keys.Used(*p, in.clientIP(r), r.UserAgent(), b.version, b.accepted, len(b.rejections))
 	in.metrics.counted(p, b)
-	answer = b.appendResult(nil, r.URL.Query().Get("results") == "all")
+	answer = b.appendResult(nil)
 	b.release()
 	return status, answer, nil
 }
@@ -93,10 +132,10 @@ func (in *Intake) takeBatch(w http.ResponseWriter, r *http.Request, rt route, p 
 var errNoRecords = event.Errorf(event.CodeInvalid, "the body holds no records")
 
 // appendResult writes what became of the records, of all or of those not accepted.
-func (b *batch) appendResult(text []byte, all bool) []byte {
+func (b *batch) appendResult(text []byte) []byte {
 	status := "success"
-	if b.unreadable == len(b.outcomes) {
-		status = "error"
+	if len(b.rejections) == len(b.outcomes) {
+		status = "error" // there was nothing that could be taken
 	}
 	text = append(text, `{"status":"`...)
 	text = append(text, status...)
@@ -112,7 +151,7 @@ func (b *batch) appendResult(text []byte, all bool) []byte {
 	text = append(text, `,"results":[`...)
 	next, first := 0, true
 	for i, out := range b.outcomes {
-		if out == accepted && !all {
+		if out == accepted && !b.all {
 			continue
 		}
 		if !first {

@@ -66,6 +66,9 @@ func (in *Intake) refuse(w http.ResponseWriter, r *http.Request, rt route, p *Pr
 	if p.CompanyID != 0 {
 		in.keys.Used(*p, in.clientIP(r), r.UserAgent(), "", 0, 1)
 	}
+	if errors.Is(err, errParameter) {
+		field = ""
+	}
 	in.metrics.refused(p, code, field)
 	in.metrics.request(rt, status, in.clock().Sub(start))
 }

@@ -74,7 +74,8 @@ func intakeOperations() []query.Operation {
 			}},
 			Responses: refusals(object{"200": object{"description": "What became of each record", "content": object{"application/json": object{"schema": object{
 				"type": "object", "properties": object{
-					"status": object{"type": "string"}, "accepted": object{"type": "integer"}, "duplicate": object{"type": "integer"},
+					"status":   object{"type": "string", "enum": []string{"success", "error"}, "description": "error: every record was rejected"},
+					"accepted": object{"type": "integer"}, "duplicate": object{"type": "integer"},
 					"rejected": object{"type": "integer"}, "results": object{"type": "array", "items": result},
 				},
 			}}}}}),
