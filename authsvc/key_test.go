@@ -188,6 +188,17 @@ func TestScopes(t *testing.T) {
 			t.Errorf("%q: %v", in, err)
 		}
 	}
+	for in, want := range map[string]string{
+		"": "at least one of ingest, read, sql", "foo": `no scope "foo": use ingest, read, sql`, "managed": `no scope "managed": use ingest, read, sql`,
+		"read,manage": "a key cannot have the scope manage: use ingest, read, sql",
+	} {
+		if _, err := authsvc.ParseKeyScopes(in); event.ErrorCode(err) != event.CodeInvalid || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("of a key, %q: %v", in, err)
+		}
+	}
+	if got, err := authsvc.ParseKeyScopes("sql,ingest,read"); err != nil || got != authsvc.KeyScopes {
+		t.Errorf("all that a key can have: %v, %v", got, err)
+	}
 	both := authsvc.ScopeIngest | authsvc.ScopeRead
 	if !both.Has(authsvc.ScopeRead) || both.Has(authsvc.ScopeRead|authsvc.ScopeSQL) || both.Has(authsvc.ScopeSQL) {
 		t.Error("Has")

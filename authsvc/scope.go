@@ -30,21 +30,31 @@ const KeyScopes = ScopeIngest | ScopeRead | ScopeSQL
 var scopeNames = []string{"ingest", "read", "sql", "manage"} // by bit
 
 // ParseScopes reads a list such as "ingest,read".
-func ParseScopes(list string) (Scopes, error) {
+func ParseScopes(list string) (Scopes, error) { return parseScopes(list, AllScopes) }
+
+// ParseKeyScopes reads a list of what a key can hold.
+func ParseKeyScopes(list string) (Scopes, error) { return parseScopes(list, KeyScopes) }
+
+// parseScopes reads a list of scopes that are among some.
+func parseScopes(list string, among Scopes) (Scopes, error) {
 	var set Scopes
+	names := among.Names()
 	for name := range strings.FieldsFuncSeq(strings.ToLower(list), func(r rune) bool { return r == ',' || r == ' ' }) {
 		i := slices.Index(scopeNames, name)
 		if i < 0 {
 			hint := ""
-			if near := nearest.Names(name, scopeNames, 1); len(near) > 0 {
+			if near := nearest.Names(name, names, 1); len(near) > 0 {
 				hint = "; did you mean " + near[0] + "?"
 			}
-			return 0, event.FieldError("scopes", "there is no scope %q: use %s%s", name, strings.Join(scopeNames, ", "), hint)
+			return 0, event.FieldError("scopes", "there is no scope %q: use %s%s", name, strings.Join(names, ", "), hint)
+		}
+		if !among.Has(1 << i) {
+			return 0, event.FieldError("scopes", "a key cannot have the scope %s: use %s", name, strings.Join(names, ", "))
 		}
 		set |= 1 << i
 	}
 	if set == 0 {
-		return 0, event.FieldError("scopes", "must name at least one of %s", strings.Join(scopeNames, ", "))
+		return 0, event.FieldError("scopes", "must name at least one of %s", strings.Join(names, ", "))
 	}
 	return set, nil
 }

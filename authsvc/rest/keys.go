@@ -154,7 +154,7 @@ func listKeys(c *call) (any, error) {
 	}
 	want := authsvc.KeyFilter{State: authsvc.KeyState(c.text("state")), Text: c.text("q")}
 	if text := c.text("scope"); text != "" {
-		if want.Scope, err = authsvc.ParseScopes(text); err != nil {
+		if want.Scope, err = authsvc.ParseKeyScopes(text); err != nil {
 			return nil, err
 		}
 	}
@@ -196,7 +196,7 @@ func createKey(c *call) (any, error) {
 		return nil, err
 	}
 	spec := authsvc.NewKey{Site: b.Site, Note: b.Note, Expires: b.Expires}
-	if spec.Scopes, err = authsvc.ParseScopes(strings.Join(b.Scopes, ",")); err != nil {
+	if spec.Scopes, err = authsvc.ParseKeyScopes(strings.Join(b.Scopes, ",")); err != nil {
 		return nil, err
 	}
 	if spec.Networks, err = networks(b.Networks); err != nil {
@@ -218,7 +218,7 @@ func changeKey(c *call, k authsvc.Key) (authsvc.Key, error) {
 	}
 	change := authsvc.KeyChange{Site: b.Site, Note: b.Note}
 	if b.Scopes != nil {
-		scopes, err := authsvc.ParseScopes(strings.Join(*b.Scopes, ","))
+		scopes, err := authsvc.ParseKeyScopes(strings.Join(*b.Scopes, ","))
 		if err != nil {
 			return k, err
 		}

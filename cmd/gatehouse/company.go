@@ -42,6 +42,20 @@ func companySettingsFlags(cmd *cobra.Command, settings *authsvc.CompanySettings)
 	cmd.Flags().DurationVar(&settings.MaxSession, "max-session", 0, "longest session without an end, for instance 12h (default [app] max_session, 24h)")
 }
 
+// checkCompanySettings refuses flags that were given without a value: the settings would take them for not given.
+func checkCompanySettings(cmd *cobra.Command, settings *authsvc.CompanySettings) error {
+	given := cmd.Flags().Changed
+	switch {
+	case given("name") && settings.Name == "":
+		return usageError{errors.New("--name must not be empty")}
+	case given("timezone") && settings.Timezone == "":
+		return usageError{errors.New("--timezone must not be empty: give an IANA time zone, for instance Europe/London")}
+	case given("max-session") && settings.MaxSession == 0:
+		return usageError{fmt.Errorf("--max-session must be between %s and %s", authsvc.MinMaxSession, authsvc.MaxMaxSession)}
+	}
+	return nil
+}
+
 func newCompanyCreateCommand(c *cli) *cobra.Command {
 	var settings authsvc.CompanySettings
 	var asJSON bool
@@ -53,6 +67,9 @@ func newCompanyCreateCommand(c *cli) *cobra.Command {
   gatehouse company create Acme --json`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkCompanySettings(cmd, &settings); err != nil {
+				return err
+			}
 			cfg, err := c.config()
 			if err != nil {
 				return err
@@ -94,6 +111,9 @@ zone and session limit at once, also for events that came before.`,
   gatehouse company update 3 --name "Acme Holding"`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkCompanySettings(cmd, &settings); err != nil {
+				return err
+			}
 			if settings == (authsvc.CompanySettings{}) {
 				return usageError{fmt.Errorf("nothing to change: give --name, --timezone or --max-session")}
 			}

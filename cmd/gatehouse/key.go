@@ -55,7 +55,7 @@ func newKeyCreateCommand(c *cli) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			spec := authsvc.NewKey{Site: site, Note: note}
 			var err error
-			if spec.Scopes, err = authsvc.ParseScopes(scopes); err != nil {
+			if spec.Scopes, err = authsvc.ParseKeyScopes(scopes); err != nil {
 				return usageError{err}
 			}
 			if spec.Networks, err = authsvc.ParseNetworks(networks); err != nil {
@@ -111,7 +111,7 @@ and refused records follow the server by a few seconds.`,
 			want.State = authsvc.KeyState(state)
 			var err error
 			if scope != "" {
-				if want.Scope, err = authsvc.ParseScopes(scope); err != nil {
+				if want.Scope, err = authsvc.ParseKeyScopes(scope); err != nil {
 					return usageError{err}
 				}
 			}
@@ -177,7 +177,7 @@ func newKeyUpdateCommand(c *cli) *cobra.Command {
 				change.Note = &note
 			}
 			if given("scopes") {
-				set, err := authsvc.ParseScopes(scopes)
+				set, err := authsvc.ParseKeyScopes(scopes)
 				if err != nil {
 					return usageError{err}
 				}
