@@ -8,12 +8,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/ipc"
@@ -102,6 +105,52 @@ func TestHTTPSendsEverythingThroughTrouble(t *testing.T) {
 				if rec.byKey[k] != n {
 					t.Errorf("%s: %d received, want %d", k, rec.byKey[k], n)
 				}
+			}
+		})
+	}
+}
+
+// TestHTTPGivesUp: what time does not heal ends a run, and each wait is told until then. A server that has answered is waited for.
+func TestHTTPGivesUp(t *testing.T) {
+	strange := httptest.NewTLSServer(http.NotFoundHandler())
+	strange.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer strange.Close()
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	nobody.Close()
+	answers := 0
+	goes := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if answers++; answers%2 == 1 {
+			panic(http.ErrAbortHandler)
+		}
+		if answers == 2 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+	}))
+	defer goes.Close()
+	for _, c := range []struct {
+		name, url string
+		patience  time.Duration
+		waits     bool
+		want      string // of the error, "" for none
+	}{
+		{"a certificate of nobody", strange.URL, time.Hour, false, "certificate"},
+		{"nobody there", nobody.URL, 500 * time.Millisecond, true, "nothing answers at " + nobody.URL},
+		{"an answer once", goes.URL, 500 * time.Millisecond, true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			waits := 0
+			sink := &simulate.HTTP{
+				URL: c.url, Format: simulate.FormatSingle, Patience: c.patience, Waiting: func(string, time.Duration) { waits++ },
+				Key: func(context.Context, simulate.Company) (string, error) { return "x", nil },
+			}
+			got, err := sink.Send(t.Context(), simulate.Company{}, make([]event.Event, 1))
+			if c.want == "" && (err != nil || got.Accepted != 1) || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%+v, %v", got, err)
+			}
+			if (waits > 0) != c.waits {
+				t.Errorf("waited %d times", waits)
 			}
 		})
 	}

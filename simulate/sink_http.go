@@ -2,7 +2,9 @@ package simulate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/event"
@@ -34,10 +37,12 @@ const (
 	maxAnswer   = 32 << 20         // bytes of an answer; more is not ours
 	maxWait     = 30 * time.Second // between tries, whatever Retry-After says
 	sendTimeout = 2 * time.Minute  // of one request
+	patience    = 30 * time.Second // for the first answer
 )
 
 // HTTP sends events to a server. It repeats what was refused for want of
 // room (429, 503) or broken off, until the context ends: the server counts an event once.
+// A certificate that is not trusted is final, and so is a server that has not answered for half a minute from the beginning.
 type HTTP struct {
 	URL    string // of the server, for example https://localhost:8000
 	Format Format
@@ -47,9 +52,12 @@ type HTTP struct {
 	Client *http.Client // nil: http.DefaultClient
 	// Waiting, when not nil, hears why and how long a request waits.
 	Waiting func(reason string, wait time.Duration)
+	// Patience is how long to try until the server answers for the first time; 0: 30 s.
+	Patience time.Duration
 
-	mu   sync.Mutex
-	keys map[int]string
+	answered atomic.Bool // the server did, once
+	mu       sync.Mutex
+	keys     map[int]string
 }
 
 func (h *HTTP) key(ctx context.Context, c Company) (string, error) {
@@ -121,12 +129,16 @@ func (r *Result) add(o Result) {
 // post sends one body until it is answered for good.
 func (h *HTTP) post(ctx context.Context, path, kind, key string, body []byte, n int) (Result, error) {
 	wait := 100 * time.Millisecond
+	begin := time.Now()
 	for {
 		res, retry, err := h.try(ctx, path, kind, key, body, n)
 		if err == nil || retry < 0 || ctx.Err() != nil {
 			return res, err
 		}
 		wait = min(max(wait, retry), maxWait)
+		if tried := time.Since(begin); tried+wait > cmp.Or(h.Patience, patience) && !h.answered.Load() {
+			return Result{}, fmt.Errorf("simulate: nothing answers at %s, tried for %s: %w", h.URL, tried.Round(time.Second), err)
+		}
 		if h.Waiting != nil {
 			h.Waiting(err.Error(), wait)
 		}
@@ -155,9 +167,13 @@ func (h *HTTP) try(ctx context.Context, path, kind, key string, body []byte, n i
 		client = http.DefaultClient
 	}
 	resp, err := client.Do(req)
+	if _, untrusted := errors.AsType[*tls.CertificateVerificationError](err); untrusted {
+		return Result{}, -1, fmt.Errorf("simulate: %w", err)
+	}
 	if err != nil {
 		return Result{}, 0, fmt.Errorf("simulate: %w", err)
 	}
+	h.answered.Store(true)
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	err = errors.Join(err, resp.Body.Close())
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -93,7 +94,7 @@ func newSimulateCommand(c *cli) *cobra.Command {
 	fl.IntVar(&f.connections, "connections", 4, "requests at a time")
 	fl.Float64Var(&f.rate, "rate", 0, "events a second at most (default no limit)")
 	fl.BoolVar(&f.asJSON, "json", false, "print the summary as JSON")
-	fl.BoolVar(&f.quiet, "quiet", false, "no progress bar")
+	fl.BoolVar(&f.quiet, "quiet", false, "no progress bar; why it waits is told all the same")
 	return cmd
 }
 
@@ -107,9 +108,9 @@ func (c *cli) simulate(cmd *cobra.Command, f *simulateFlags) error {
 			*share = -1
 		}
 	}
-	for name, n := range map[string]int{"batch": f.batch, "connections": f.connections} {
-		if n < 1 {
-			return usageError{fmt.Errorf("--%s %d: want at least 1", name, n)}
+	for _, name := range []string{"companies", "users", "days", "events", "batch", "connections"} {
+		if flag := cmd.Flags().Lookup(name); flag.Changed && (flag.Value.String() == "0" || strings.HasPrefix(flag.Value.String(), "-")) {
+			return usageError{fmt.Errorf("--%s %s: want at least 1", name, flag.Value)}
 		}
 	}
 	if !(f.rate >= 0) {
@@ -172,10 +173,12 @@ func (c *cli) simulateToServer(cmd *cobra.Command, sim *simulate.Simulation, f *
 		return simulate.Outcome{}, err
 	}
 	sink := &simulate.HTTP{URL: url, Format: simulate.Format(f.format), Client: client}
-	if !f.quiet {
-		sink.Waiting = func(reason string, wait time.Duration) {
-			fmt.Fprintf(cmd.ErrOrStderr(), "\nwaiting %s: %s\n", wait.Round(time.Millisecond), reason)
-		}
+	lead := ""
+	if o.Progress != nil {
+		lead = "\n" // the bar's line has no end
+	}
+	sink.Waiting = func(reason string, wait time.Duration) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%swaiting %s: %s\n", lead, wait.Round(time.Millisecond), reason)
 	}
 	if f.key != "" {
 		sink.Key = func(context.Context, simulate.Company) (string, error) { return f.key, nil }
@@ -201,7 +204,7 @@ func simulationKey(ctx context.Context, store *authsvc.Store, company simulate.C
 	if err != nil {
 		return "", err
 	}
-	scopes, err := authsvc.ParseScopes("ingest")
+	scopes, err := authsvc.ParseKeyScopes("ingest")
 	if err != nil {
 		return "", err
 	}
@@ -212,6 +215,9 @@ func simulationKey(ctx context.Context, store *authsvc.Store, company simulate.C
 	}
 	return secret, err
 }
+
+// connectTimeout bounds what a simulation waits for a server to take a connection.
+const connectTimeout = 10 * time.Second
 
 // agentClient speaks to a server as an agent does: it trusts the certificates of
 // the system, that of the data directory, and that of a file.
@@ -233,6 +239,8 @@ func (c *cli) agentClient(ca string, insecure bool, connections int) (*http.Clie
 	}
 	return &http.Client{Transport: &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		TLSHandshakeTimeout: connectTimeout,
 		MaxIdleConnsPerHost: max(connections, 1),
 		IdleConnTimeout:     time.Minute,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, InsecureSkipVerify: insecure}, //nolint:gosec // asked for by name

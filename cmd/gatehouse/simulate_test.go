@@ -2,6 +2,10 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -26,4 +30,20 @@ func TestSimulateSaysHowToRepeat(t *testing.T) {
 			t.Errorf("want %q in %s", want, b.String())
 		}
 	}
+}
+
+// TestSimulateRefuses: a number that was given is meant, also 0; and a server that is not there is told also with --quiet.
+func TestSimulateRefuses(t *testing.T) {
+	t.Parallel()
+	sh := console{t, []string{"--data", t.TempDir()}, nil}
+	for _, flag := range []string{"--companies", "--users", "--days", "--events", "--batch", "--connections"} {
+		for _, n := range []string{"0", "-1"} {
+			sh.fails(2, []string{flag + " " + n + ": want at least 1"}, "simulate", "--out", "-", flag, n)
+		}
+	}
+	strange := httptest.NewUnstartedServer(http.NotFoundHandler())
+	strange.Config.ErrorLog = log.New(io.Discard, "", 0)
+	strange.StartTLS()
+	defer strange.Close()
+	sh.fails(1, []string{"certificate"}, "simulate", "--url", strange.URL, "--key", "x", "--quiet", "--users", "1", "--days", "1")
 }
