@@ -100,6 +100,40 @@ func TestParseTimeForms(t *testing.T) {
 	})
 }
 
+// TestClockChanges: what docs/ingest.md says of local times that come twice or not at all, and of names that several zones have.
+func TestClockChanges(t *testing.T) {
+	for _, c := range []struct{ zone, local, want string }{
+		{"Europe/London", "2025-10-26 01:30:00", "2025-10-26T01:30:00Z"},
+		{"Europe/London", "2025-10-26 01:30:00 BST", "2025-10-26T00:30:00Z"},
+		{"Europe/London", "2025-10-26 01:30:00 GMT", "2025-10-26T01:30:00Z"},
+		{"Europe/Berlin", "2025-10-26 02:30:00", "2025-10-26T01:30:00Z"},
+		{"Africa/Cairo", "2025-10-30 23:30:00", "2025-10-30T21:30:00Z"},
+		{"Australia/Sydney", "2025-04-06 02:30:00", "2025-04-05T16:30:00Z"},
+		{"America/New_York", "2025-11-02 01:30:00", "2025-11-02T05:30:00Z"},
+		{"America/New_York", "2025-11-02 01:30:00 EST", "2025-11-02T06:30:00Z"},
+		{"America/Los_Angeles", "2025-11-02 01:30:00", "2025-11-02T08:30:00Z"},
+		{"Europe/London", "2025-03-30 01:30:00", "2025-03-30T01:30:00Z"},
+		{"Europe/Berlin", "2025-03-30 02:30:00", "2025-03-30T01:30:00Z"},
+		{"Australia/Sydney", "2025-10-05 02:30:00", "2025-10-04T16:30:00Z"},
+		{"America/New_York", "2025-03-09 02:30:00", "2025-03-09T06:30:00Z"},
+		{"America/Los_Angeles", "2025-03-09 02:30:00", "2025-03-09T09:30:00Z"},
+		{"Asia/Shanghai", "2025-07-01 12:00:00 CST", "2025-07-01T04:00:00Z"},
+		{"Europe/London", "2025-07-01 12:00:00 CST", "2025-07-01T18:00:00Z"},
+		{"Asia/Jerusalem", "2025-01-01 12:00:00 IST", "2025-01-01T10:00:00Z"},
+		{"Europe/London", "2025-01-01 12:00:00 IST", "2025-01-01T06:30:00Z"},
+	} {
+		loc, err := time.LoadLocation(c.zone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []string{c.local, c.local + " "} { // the fast road and the other
+			if ms, err := ParseTime(form, loc); err != nil || time.UnixMilli(ms).UTC().Format(time.RFC3339) != c.want {
+				t.Errorf("%s, %q: %s, %v; want %s", c.zone, form, time.UnixMilli(ms).UTC().Format(time.RFC3339), err, c.want)
+			}
+		}
+	}
+}
+
 func FuzzParseTime(f *testing.F) {
 	for _, s := range []string{"2025-05-25T13:30:00Z", "2025-05-25 14:30:00 BST", "1748179800", "638837766000000000", "2025-05-25 14:30:00+0100", ""} {
 		f.Add(s)
