@@ -44,6 +44,9 @@ func history(r *rand.Rand, company uint32, name string, start time.Time) []event
 		e.Received = e.Time + 50
 		if e.Type.OfComputer() {
 			e.Account = event.AccountNone
+			if r.IntN(8) == 0 {
+				e.LogonType = 7 // which means nothing there
+			}
 		} else {
 			e.User = fmt.Sprintf("User-%s-%d", name, r.IntN(users))
 			authority := []string{"5-21-7", "12-1"}[len(e.User)%2] // a domain's, or Entra's

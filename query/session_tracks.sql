@@ -7,7 +7,7 @@
 -- site * 512 + logon type * 2 + elevated. linked_codes are the logons that name a UAC twin.
 WITH pres AS (
     SELECT user, computer, logon_id, linked_logon_id, elevated, type, sid, user_name, computer_name,
-           logon_type IN (7, 13) AS unlocking, -- a session that another logon id has
+           logon_type IN (7, 13) AND user != '' AS unlocking, -- a session that another logon id has
            toUnixTimestamp64Milli(time) * 16
                + if(unlocking, 7, transform(toUInt8(type), [10, 9, 2, 1, 12, 4, 6, 11, 3, 5], [1, 2, 3, 4, 5, 6, 6, 8, 9, 9], 0)) AS code,
            toUInt64(site_id) * 512 + logon_type * 2 + elevated AS tag
