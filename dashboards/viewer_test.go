@@ -158,7 +158,7 @@ func TestViewer(t *testing.T) {
 		t.Errorf("heads of tables: %s", got)
 	}
 	w.ask("#p-group_by", "site")
-	if got := w.says(`document.querySelector("#tables td").textContent`); got != "(import)" {
+	if got := w.says(`document.querySelector("#tables td").textContent`); got != "Import" {
 		t.Errorf("what came by no site is called %q", got)
 	}
 

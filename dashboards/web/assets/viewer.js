@@ -312,7 +312,7 @@
     const report = state.reports.get(request.path);
     const groups = [answer.group_by || []].flat();
     let rows = answer.rows || [];
-    if (groups.includes("site")) rows = rows.map((row) => ({ ...row, site: row.site || (row.site_id ? String(row.site_id) : "(import)") })); // what an import brought came by no site
+    if (groups.includes("site")) rows = rows.map((row) => ({ ...row, site: row.site || String(row.site_id) })); // the site may have no name any more
     $("result").hidden = false;
     $("title").textContent = report.summary;
     const parts = [answer.company];
