@@ -295,7 +295,8 @@ func newMigrateDownCommand(c *cli) *cobra.Command {
 		Short: "Take back the last migrations, with what stands in their tables",
 		Long: `Take back the last migrations of one database, for going back to an older Gatehouse. Tables and columns
 that these migrations made are dropped WITH WHAT STANDS IN THEM: make a backup first, and stop every
-server that uses them; while one runs on the data directory this is refused.`,
+server that uses them; while one runs on the data directory this is refused. What is taken back whole
+is made anew, empty, by the next command of this Gatehouse that needs it.`,
 		Example: "  gatehouse migrate down --only relational --steps 1",
 		Args:    exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

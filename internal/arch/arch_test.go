@@ -38,7 +38,7 @@ var table = map[string]folder{
 	"cmd/winagent":  {may: []string{"agent"}},
 	"event":         {may: nothing, thirdParty: nothing, never: []string{"database/sql"}},
 	// x/sys asks how much room the disk has, which the standard library cannot on every system.
-	"spool":   {may: nothing, thirdParty: []string{"github.com/hashicorp/raft", "github.com/hashicorp/raft-wal", "golang.org/x/sys"}, never: []string{"net/http", "database/sql"}},
+	"spool":   {may: nothing, thirdParty: []string{"golang.org/x/sys"}, never: []string{"net/http", "database/sql"}},
 	"ingest":  {may: []string{"event", "spool"}, never: []string{"database/sql"}},
 	"query":   {may: []string{"event"}},
 	"authsvc": {may: []string{"event", "authsvc/password"}, never: []string{"net/http", "html/template"}},
