@@ -499,6 +499,12 @@ func TestAuditOfThoseAbove(t *testing.T) {
 			if _, err := s.ChangeOwnPassword(ctx, as(t, s, u), &who, "$2a$04$another"); err != nil {
 				t.Fatal(err)
 			}
+			if name == "visitor" { // whose end as an operator is not for the company either
+				role := authsvc.RoleUser
+				if _, err := s.UpdateUser(ctx, operator, u.ID, authsvc.UserChange{Role: &role}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			list, _, err := s.ListAudit(ctx, reader, authsvc.AuditFilter{TargetKind: "user", TargetID: fmt.Sprint(u.ID)}, authsvc.Page{})
 			if err != nil {
 				t.Fatal(err)

@@ -71,6 +71,9 @@ func (u *User) entry(action string, before *User) Entry {
 	e.After = u.record()
 	if before != nil {
 		e.Before = before.record()
+		if before.Role != RoleUser {
+			e.Company = 0 // what is told of somebody above a company is not for the company
+		}
 	}
 	return e
 }

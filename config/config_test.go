@@ -361,13 +361,15 @@ func TestUnknownVariables(t *testing.T) {
 	t.Parallel()
 	cfg, err := Load("", []string{
 		"GATEHOUSE_SECURITY_BCRYPT_COTS=13", "GATEHOUSE_SERVER_QQQQQQQQQQQQQQQQQQQQQQQQ=1", "GATEHOUSE_KEY=gh_x", "GATEHOUSE_ENGINE_LIBRARY=/x.so", "GATEHOUSE_SERVER_SERVICE_HOST=10.0.0.1",
-		"GATEHOUSE_SERVER_PORT_8000_TCP=tcp://10.0.0.1:8000", "GATEHOUSE_TESTDATA=/x", "SOMETHING=1",
+		"GATEHOUSE_SERVER_PORT_8000_TCP=tcp://10.0.0.1:8000", "GATEHOUSE_DATABASE_PORT=tcp://10.0.0.1:5432", "GATEHOUSE_CACHE_PORT_53_UDP_ADDR=10.0.0.1", "GATEHOUSE_CACHE_SERVICE_PORT_REDIS=6379",
+		"GATEHOUSE_SERVER_PORT_FILE=/x", "GATEHOUSE_TESTDATA=/x", "SOMETHING=1",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
 		"GATEHOUSE_SECURITY_BCRYPT_COTS is no setting, and is ignored; did you mean GATEHOUSE_SECURITY_BCRYPT_COST?",
+		"GATEHOUSE_SERVER_PORT_FILE is no setting, and is ignored; did you mean GATEHOUSE_SERVER_PORT?",
 		"GATEHOUSE_SERVER_QQQQQQQQQQQQQQQQQQQQQQQQ is no setting, and is ignored",
 	}
 	if got := cfg.Notices(); !slices.Equal(got, want) {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -244,12 +245,16 @@ func (l *loader) noticeUnknown(env map[string]string) {
 		prefixes = append(prefixes, "GATEHOUSE_"+strings.ToUpper(sec.name)+"_")
 		for _, s := range sec.settings {
 			names = append(names, s.env...)
+			for _, name := range s.env {
+				if s.secret {
+					names = append(names, name+"_FILE")
+				}
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		like := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
-		known := slices.Contains(names, name) || slices.Contains(names, strings.TrimSuffix(name, "_FILE"))
-		if known || !slices.ContainsFunc(prefixes, like) || strings.Contains(name, "_SERVICE_") || strings.Contains(name, "_TCP") {
+		if slices.Contains(names, name) || !slices.ContainsFunc(prefixes, like) || ofService.MatchString(name) || strings.Contains(env[name], "://") {
 			continue
 		}
 		hint := ""
@@ -259,6 +264,9 @@ func (l *loader) noticeUnknown(env map[string]string) {
 		l.notice("%s is no setting, and is ignored%s", name, hint)
 	}
 }
+
+// ofService are names of the variables by which Kubernetes tells where a service is; the others' values are addresses.
+var ofService = regexp.MustCompile(`_SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$`)
 
 func isListenHost(host string) bool {
 	_, err := netip.ParseAddr(strings.Trim(host, "[]"))

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -297,7 +298,7 @@ func (c *Config) openConnections() (notices []string) {
 	const reads = "somebody on the way to %s can read and change what is sent: "
 	if t, err := reldb.ParseURL(c.Database.URL.Reveal()); err == nil {
 		if ok, parameters := t.Protected(); !ok {
-			notices = append(notices, fmt.Sprintf("[database] url: "+reads+"add %s (docs/databases.md)", t.URL.Hostname(), parameters))
+			notices = append(notices, fmt.Sprintf("[database] url: "+reads+"add %s (docs/databases.md)", cmp.Or(t.URL.Hostname(), "the database"), parameters))
 		}
 	}
 	if u, err := url.Parse(c.ClickHouse.URL.Reveal()); err == nil && u.Scheme == "http" && !loopback.Is(u.Host) {

@@ -87,7 +87,7 @@ func (v *visit) filled(f form) form {
 		}
 	}
 	if f.Problem != "" {
-		if i := slices.IndexFunc(f.Fields, func(one field) bool { return one.Value == "" && len(one.Options) == 0 }); i >= 0 {
+		if i := slices.IndexFunc(f.Fields, func(one field) bool { return one.Value == "" && !one.Optional && len(one.Options) == 0 }); i >= 0 {
 			f.Fields[i].Focus = true
 		}
 	}

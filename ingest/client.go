@@ -105,8 +105,8 @@ type batchResult struct {
 	} `json:"results"`
 }
 
-// Send sends events. Without an error each of them is durable; but those that were known already, by their indexes
-// in rising order, and those rejected. After an error some may be
+// Send sends events. Without an error each of them is durable or rejected; duplicates are the indexes, in rising order, of
+// those that were known before. After an error some may be
 // stored; sending them again counts nothing twice. It waits for a server that is busy.
 func (c *Client) Send(ctx context.Context, events []event.Event) (duplicates []int, rejected []ClientRejection, err error) {
 	var text []byte

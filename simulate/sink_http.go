@@ -154,7 +154,11 @@ func (h *HTTP) post(ctx context.Context, path, kind, key string, body []byte, n 
 // try sends one body once. retry says after how long it may be sent again,
 // below 0: never.
 func (h *HTTP) try(ctx context.Context, path, kind, key string, body []byte, n int) (res Result, retry time.Duration, err error) {
-	tctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	limit := sendTimeout
+	if !h.answered.Load() {
+		limit = min(limit, cmp.Or(h.Patience, patience))
+	}
+	tctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	req, err := http.NewRequestWithContext(tctx, http.MethodPost, strings.TrimSuffix(h.URL, "/")+path, bytes.NewReader(body))
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"gatehouse/authsvc/limit"
@@ -20,7 +21,8 @@ func newEventLimiter(perSecond int, shared limit.Limiter, secret []byte) ingest.
 		return nil
 	}
 	rate := limit.Rate{Count: perSecond * limiterBurst, Per: limiterBurst * time.Second}
-	return eventLimiter{limit.NewLeases(shared, secret, "events", rate, time.Now)}
+	// Under another rate a site begins anew: raising it must free who is kept waiting by the former.
+	return eventLimiter{limit.NewLeases(shared, secret, fmt.Sprint("events/", perSecond), rate, time.Now)}
 }
 
 // Allow takes n events from the site's allowance, all or none. What is larger than a

@@ -61,14 +61,20 @@ func newMigrateCommand(c *cli) *cobra.Command {
 	return cmd
 }
 
+func checkOnly(only string) error {
+	switch only {
+	case "", "relational", "events":
+		return nil
+	}
+	return usageError{fmt.Errorf("--only %s: there are relational and events", only)}
+}
+
 // withMigrations opens the databases that only names (both when it is empty) and runs fn on each in order. Without a ClickHouse
 // server in the settings it asks the server that runs on the data directory, or starts the embedded engine for the time
 // that this takes. With create it may be the first that happens to a data directory.
 func (c *cli) withMigrations(cmd *cobra.Command, only string, create bool, fn func(migrateTarget) error) (err error) {
-	switch only {
-	case "", "relational", "events":
-	default:
-		return usageError{fmt.Errorf("--only %s: there are relational and events", only)}
+	if err := checkOnly(only); err != nil {
+		return err
 	}
 	if !create {
 		if err := c.mustExist(only != "relational"); err != nil {
@@ -303,12 +309,17 @@ is made anew, empty, by the next command of this Gatehouse that needs it.`,
 			if steps < 1 {
 				return usageError{fmt.Errorf("--steps %d: want at least 1", steps)}
 			}
+			if err := checkOnly(only); err != nil {
+				return err
+			}
 			ctx := cmd.Context()
 			dir, err := filepath.Abs(c.dataDir)
 			if err != nil {
 				return err
 			}
-			if r := findRunning(ctx, dir); r != nil {
+			if r := findRunning(ctx, dir); r != nil && r.ofCommand {
+				return fmt.Errorf("another command (%s) uses the tables: wait until it has ended", r.who())
+			} else if r != nil {
 				return fmt.Errorf("the server that runs (%s) uses the tables: stop it first", r.who())
 			}
 			return errors.Join(c.withMigrations(cmd, only, false, func(t migrateTarget) error {

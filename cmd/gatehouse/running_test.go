@@ -251,7 +251,7 @@ func TestFlagValues(t *testing.T) {
 		{"--rate", "-5", "--rate"},
 		{"--batch", "0", "--batch"},
 		{"--connections", "-1", "--connections"},
-		{"--days", "-1", "days must be"},
+		{"--days", "-1", "want at least 1"},
 		{"--late", "-1", "--late"},
 		{"--late", "1.5", "--late"},
 		{"--quiet=perhaps", "", "not true or false"},

@@ -16,7 +16,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/engine"
-	"gatehouse/internal/loopback"
 )
 
 const serveHelp = `Run Gatehouse: take events, store them, answer reports.
@@ -119,7 +118,7 @@ func newServeCommand(c *cli) *cobra.Command {
 // shownURL is the address for people: by name where it is this machine, as browsers give no passkeys to bare addresses.
 func (s *server) shownURL() string {
 	u, err := url.Parse(s.url)
-	if err != nil || !loopback.Is(u.Host) {
+	if err != nil || u.Hostname() != "127.0.0.1" && u.Hostname() != "::1" {
 		return s.url
 	}
 	u.Host = net.JoinHostPort("localhost", u.Port())

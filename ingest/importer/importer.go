@@ -27,9 +27,8 @@ import (
 )
 
 // Sink takes events that are normalized and carry their company and site. When
-// it returns without error, each of them is durable, but for those that were
-// known already, by their indexes, and those rejected. It must not
-// keep the slice. An error means that none of them may be taken as stored; the
+// it returns without error, each of them is durable or rejected; duplicates are the
+// indexes of those that were known before. It must not keep the slice. An error means that none of them may be taken as stored; the
 // same events will come again.
 type Sink interface {
 	Send(ctx context.Context, events []event.Event) (duplicates []int, rejected []Rejection, err error)
