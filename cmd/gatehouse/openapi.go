@@ -32,7 +32,7 @@ func intakeOperations() []query.Operation {
 			"408": text("The body came too slowly."),
 			"413": text("Larger than the limit that the message names. Nothing was taken."),
 			"415": text("An encoding other than gzip or zstd."),
-			"429": text("Over the company's rate. Send again after Retry-After seconds."),
+			"429": text("Over the key's rate. Send again after Retry-After seconds."),
 			"503": text("The spool is full, or the server stops. Send again after Retry-After seconds."),
 		}
 		for status, answer := range more {

@@ -49,7 +49,7 @@ func newUserRoleCommand(c *cli) *cobra.Command {
 			return u, u.Username + " is " + string(u.Role) + " from now on, and has to sign in again.", err
 		})
 	cmd.Long = `Give a person the role GlobalAdmin, Admin or User over all companies. Their sessions and programs end,
-and with a higher role their personal access tokens too. The last active GlobalAdmin keeps the role.`
+and with a higher role their personal access tokens too. The last GlobalAdmin who can sign in keeps the role.`
 	return cmd
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // Is tells whether host, with or without a port or brackets, is a name or an address that leads to the own machine from every machine:
-// localhost (RFC 6761), 127.0.0.0/8, ::1, and the former written as the latter.
+// localhost (RFC 6761), 127.0.0.0/8, also mapped to IPv6, and ::1.
 func Is(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
