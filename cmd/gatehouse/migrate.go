@@ -190,7 +190,15 @@ func (u usedEvents) Up(ctx context.Context) (from, to uint, err error) {
 
 // Down would take the tables from under the server.
 func (u usedEvents) Down(context.Context, int) (from, to uint, err error) {
-	return 0, 0, fmt.Errorf("the server that runs (%s) uses the tables of the events: stop it first", u.by.who())
+	return 0, 0, usesTables(u.by)
+}
+
+// usesTables is why tables cannot be taken away while a process runs on the data directory.
+func usesTables(r *running) error {
+	if r.ofCommand {
+		return fmt.Errorf("another command (%s) uses the tables: wait until it has ended", r.who())
+	}
+	return fmt.Errorf("the server that runs (%s) uses the tables: stop it first", r.who())
 }
 
 // eventsLock is the lock under which every process migrates the event store.
@@ -317,10 +325,8 @@ is made anew, empty, by the next command of this Gatehouse that needs it.`,
 			if err != nil {
 				return err
 			}
-			if r := findRunning(ctx, dir); r != nil && r.ofCommand {
-				return fmt.Errorf("another command (%s) uses the tables: wait until it has ended", r.who())
-			} else if r != nil {
-				return fmt.Errorf("the server that runs (%s) uses the tables: stop it first", r.who())
+			if r := findRunning(ctx, dir); r != nil {
+				return usesTables(r)
 			}
 			return errors.Join(c.withMigrations(cmd, only, false, func(t migrateTarget) error {
 				st, err := t.state(ctx)
