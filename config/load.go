@@ -16,8 +16,6 @@ import (
 	"strings"
 
 	"gopkg.in/ini.v1"
-
-	"gatehouse/internal/nearest"
 )
 
 // maxFile bounds config.ini and each file that a …_FILE variable names: a wrong path must not read a disk image.
@@ -257,11 +255,7 @@ func (l *loader) noticeUnknown(env map[string]string) {
 		if slices.Contains(names, name) || !slices.ContainsFunc(prefixes, like) || ofService.MatchString(name) || strings.Contains(env[name], "://") {
 			continue
 		}
-		hint := ""
-		if near := nearest.Names(name, names, 1); len(near) > 0 {
-			hint = "; did you mean " + near[0] + "?"
-		}
-		l.notice("%s is no setting, and is ignored%s", name, hint)
+		l.notice("%s is no setting, and is ignored%s", name, didYouMean(name, names))
 	}
 }
 

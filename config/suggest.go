@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -16,10 +17,15 @@ func sectionNames() []string {
 }
 
 func suggest(want string, have []string) string {
+	return cmp.Or(didYouMean(want, have), "; there are "+strings.Join(have, ", "))
+}
+
+// didYouMean names what comes near to what was written; nothing where nothing does.
+func didYouMean(want string, have []string) string {
 	if near := nearest.Names(want, have, 1); len(near) > 0 {
 		return "; did you mean " + near[0] + "?"
 	}
-	return "; there are " + strings.Join(have, ", ")
+	return ""
 }
 
 // suggestKey names the setting of whatever section that key may mean.
@@ -42,11 +48,5 @@ func suggestIn(sec *section, key string) string {
 	for _, s := range sec.settings {
 		keys = append(keys, s.key)
 	}
-	if near := nearest.Names(key, keys, 1); len(near) > 0 {
-		return "; did you mean " + near[0] + "?"
-	}
-	if hint := suggestKey(key); hint != "" {
-		return hint
-	}
-	return "; it has " + strings.Join(keys, ", ")
+	return cmp.Or(didYouMean(key, keys), suggestKey(key), "; it has "+strings.Join(keys, ", "))
 }
