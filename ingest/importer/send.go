@@ -52,7 +52,7 @@ type pending struct {
 	where string
 }
 
-func (p *pending) time() time.Time { return time.UnixMilli(p.ev.Time).UTC() }
+func timeOf(e *event.Event) time.Time { return time.UnixMilli(e.Time).UTC() }
 
 // checkEvery is after how many records progress is told and the context asked.
 const checkEvery = 512
@@ -109,7 +109,7 @@ func (fi *fileImport) take(rec record) error {
 		// An interrupted import had this one taken.
 		c.Duplicate++
 		fi.fs.Duplicate++
-		fi.fs.cover(time.UnixMilli(rec.ev.Time).UTC())
+		fi.fs.cover(timeOf(&rec.ev))
 		return nil
 	}
 	fi.batch = append(fi.batch, pending{rec.ev, rec.kind, rec.where})
@@ -156,7 +156,7 @@ func (fi *fileImport) send() error {
 			return event.Errorf(event.CodeInternal, "the sink tells of a duplicate %d, of %d events", i, len(isNew))
 		}
 		isNew[i] = false
-		fi.fs.cover(fi.batch[i].time())
+		fi.fs.cover(timeOf(&fi.batch[i].ev))
 		fi.fs.Duplicate++
 		fi.fs.kind(fi.batch[i].kind).Duplicate++
 	}
@@ -171,7 +171,7 @@ func (fi *fileImport) send() error {
 	for i, is := range isNew {
 		if is {
 			proof = i
-			fi.fs.cover(fi.batch[i].time())
+			fi.fs.cover(timeOf(&fi.batch[i].ev))
 			fi.fs.Accepted++
 			fi.fs.kind(fi.batch[i].kind).Accepted++
 		}
