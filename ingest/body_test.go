@@ -242,11 +242,17 @@ func TestRefusalsArrive(t *testing.T) {
 			if curl == "" {
 				return
 			}
-			cmd := exec.CommandContext(t.Context(), curl, "-sSk", "--http2", "-H", "X-API-Key: acme", "-H", "Content-Encoding: "+c.encoding, "--data-binary", "@-", srv.URL+PathEvents)
-			cmd.Stdin = strings.NewReader(text)
-			if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), c.message) {
-				t.Errorf("curl: %s, %v", out, err)
+			// A curl that is still sending when the stream ends may drop the answer that it has: then once more. The connection's fate is asked for above.
+			var out []byte
+			var err error
+			for range 5 {
+				cmd := exec.CommandContext(t.Context(), curl, "-sSk", "--http2", "-H", "X-API-Key: acme", "-H", "Content-Encoding: "+c.encoding, "--data-binary", "@-", srv.URL+PathEvents)
+				cmd.Stdin = strings.NewReader(text)
+				if out, err = cmd.CombinedOutput(); err == nil && strings.Contains(string(out), c.message) {
+					return
+				}
 			}
+			t.Errorf("curl: %s, %v", out, err)
 		})
 	}
 }
